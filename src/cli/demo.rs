@@ -1,0 +1,51 @@
+//! `tapeflow demo`: the main job on a synthetic market, with nothing to configure.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::print::tell;
+use super::run::run_jobs;
+use crate::error::{Error, Result};
+use crate::runtime::{Prepare, Prepared, start};
+use crate::spec::{Files, Plan};
+
+/// The dataflow file of the demo.
+pub const DEMO: &str = include_str!("../../dataflows/demo.toml");
+
+/// `tapeflow demo`
+#[derive(Args)]
+pub struct DemoArgs {
+    /// End after this many seconds; Ctrl-C ends it before.
+    #[arg(long, value_name = "SECONDS")]
+    seconds: Option<u64>,
+    /// Where the Parquet files go.
+    #[arg(long, default_value = "demo-output")]
+    output: PathBuf,
+    /// How many workers.
+    #[arg(short, long, default_value_t = 2)]
+    workers: usize,
+}
+
+/// Runs the demo.
+pub fn demo(args: &DemoArgs) -> Result<()> {
+    let cannot = |error| Error::run(format!("{}: {error}", args.output.display()));
+    std::fs::create_dir_all(&args.output).map_err(cannot)?;
+    // The file's paths are relative to it: as if it lay in the output folder.
+    let path = args.output.join("demo.toml");
+    let duration = args.seconds.map_or(String::new(), |seconds| format!("duration = \"{seconds}s\"\n"));
+    let text = DEMO.replacen("type = \"generator\"\n", &format!("type = \"generator\"\n{duration}"), 1);
+    std::fs::write(&path, &text).map_err(cannot)?;
+    let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;
+    let prepare = Prepare {
+        job: plan.job.name.clone(),
+        local_workers: 0..args.workers,
+        workers: args.workers,
+        memory: plan.job.settings.memory.0,
+    };
+    let prepared = Arc::new(Prepared::new(plan, &prepare, start())?);
+    let done = run_jobs(vec![prepared], args.workers, false);
+    tell(format!("the dataflow file is {}; Parquet files with every row are beside it", path.display()));
+    done
+}

@@ -1,0 +1,148 @@
+//! The command line: data on stdout, messages and progress on stderr.
+
+mod demo;
+mod functions;
+mod init;
+mod job;
+mod print;
+mod progress;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::error::Error;
+use crate::spec::Format;
+use print::say;
+
+/// A stream processor for market data: dataflow files on timely workers.
+#[derive(Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Say nothing but errors.
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    /// How logs are written.
+    #[arg(long, global = true, env = "TAPEFLOW_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    log_format: String,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed while running, 2 usage, 3 the dataflow file is wrong, 4 cannot connect,
+5 unsafe to resume, 6 timed out, 7 no such job or a conflict, 130 and 143 ended by a signal.
+
+First steps:
+  tapeflow demo                          a synthetic market, live in this terminal
+  tapeflow init > my.toml                a dataflow file to begin with
+  tapeflow validate my.toml              all its mistakes at once
+  tapeflow run my.toml --workers 2       run it here";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run dataflow files in this process until their sources end or Ctrl-C.
+    Run(run::RunArgs),
+    /// Check dataflow files: every mistake with its line.
+    Validate {
+        /// The dataflow files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Also look whether servers, topics, tables and files are there.
+        #[arg(long)]
+        connect: bool,
+        /// Print the mistakes as JSON on stdout.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a dataflow file does: its nodes, where their rows go, columns and types.
+    Explain {
+        /// The dataflow file.
+        file: PathBuf,
+        /// text, mermaid, dot or json.
+        #[arg(long, default_value = "text")]
+        format: Format,
+    },
+    /// Run the [[tests]] of dataflow files: no server is needed.
+    Test {
+        /// The dataflow files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// How many workers run them.
+        #[arg(short, long, default_value_t = 1)]
+        workers: usize,
+    },
+    /// Print a dataflow file to begin with.
+    Init {
+        /// What it reads: file, kafka or generator.
+        #[arg(default_value = "generator", value_parser = ["file", "generator", "kafka"])]
+        from: String,
+    },
+    /// List the indicators and SQL functions, or explain one.
+    Functions {
+        /// The name of an indicator.
+        name: Option<String>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// A synthetic market through indicators: a live table here, Parquet on disk, no server.
+    Demo(demo::DemoArgs),
+    /// Print the JSON Schema of dataflow files, for editors.
+    Schema,
+    /// Print completions for a shell.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Does what the command line says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // `--help` and `--version` are answers, not mistakes; a closed pipe is neither.
+        Err(answer) => {
+            let _ = answer.print();
+            return ExitCode::from(if answer.use_stderr() { 2 } else { 0 });
+        }
+    };
+    print::set_quiet(cli.quiet);
+    start_logs(&cli);
+    match dispatch(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print::error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start_logs(cli: &Cli) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+    let filter =
+        filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if cli.quiet { "error" } else { "warn" }));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Only a second start in one process fails, and then logs are there already.
+    let _ = if cli.log_format == "json" { logs.json().try_init() } else { logs.with_target(false).try_init() };
+}
+
+fn dispatch(command: Command) -> Result<(), Error> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Validate { files, connect, json } => job::validate(&files, connect, json),
+        Command::Explain { file, format } => job::explain_file(&file, format),
+        Command::Test { files, workers } => job::test(&files, workers),
+        Command::Init { from } => say(init::starter(&from)),
+        Command::Functions { name, json } => functions::show(name.as_deref(), json),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tapeflow", &mut script);
+            say(&String::from_utf8_lossy(&script))
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Text for people and programs: colour only in terminals that want it, and no panic when a pipe closes.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Error, Result};
+
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// Whether only errors are told.
+pub fn set_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether only errors are told.
+pub fn quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
+}
+
+/// Prints data on stdout.
+pub fn say(text: &str) -> Result<()> {
+    let mut out = stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Error::Signal(13)),
+        result => result.map_err(|error| Error::run(format!("stdout: {error}"))),
+    }
+}
+
+/// Tells a person something on stderr.
+pub fn tell(text: impl Display) {
+    if !quiet() {
+        let _ = writeln!(stderr().lock(), "{text}");
+    }
+}
+
+/// Tells a person what is allowed but probably not meant.
+pub fn warn(text: impl Display) {
+    tell(format!("{} {text}", painted("warning:", "33")));
+}
+
+/// Tells a person what went wrong.
+pub fn error(error: &Error) {
+    if !matches!(error, Error::Signal(13)) {
+        let _ = writeln!(stderr().lock(), "{} {error}", painted("error:", "31"));
+    }
+}
+
+/// `text` in a colour, where stderr is a terminal that wants colours.
+pub fn painted(text: &str, colour: &str) -> String {
+    let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    if wanted && !dumb && stderr().is_terminal() { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_string() }
+}

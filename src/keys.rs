@@ -1,0 +1,125 @@
+//! Keys of rows: their bytes, their hash, their group, the worker that owns them.
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
+use hashbrown::HashTable;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// State is kept and moved in this many groups of keys, whatever the number of workers.
+pub const KEY_GROUPS: u64 = 128;
+
+/// The worker, of `workers`, that owns the key with this hash.
+pub fn owner(hash: u64, workers: usize) -> usize {
+    ((hash % KEY_GROUPS) % workers as u64) as usize
+}
+
+/// Reads the key of each row of a batch as bytes: a single text column as it is, all else in Arrow's row format.
+pub struct KeyReader {
+    columns: Vec<usize>,
+    converter: Option<RowConverter>,
+}
+
+impl KeyReader {
+    /// A reader of the key made of `columns` of batches of `schema`.
+    pub fn new(schema: &arrow::datatypes::Schema, columns: &[usize]) -> Result<Self, ArrowError> {
+        let kinds: Vec<&DataType> = columns.iter().map(|i| schema.field(*i).data_type()).collect();
+        let converter = match kinds.as_slice() {
+            [DataType::Utf8] => None,
+            kinds => Some(RowConverter::new(kinds.iter().map(|kind| SortField::new((*kind).clone())).collect())?),
+        };
+        Ok(KeyReader { columns: columns.to_vec(), converter })
+    }
+
+    /// Calls `each` with every row's position and key, in order.
+    pub fn for_each(&self, data: &RecordBatch, mut each: impl FnMut(usize, &[u8])) -> Result<(), ArrowError> {
+        if self.columns.is_empty() {
+            // Without a key all rows belong together.
+            (0..data.num_rows()).for_each(|row| each(row, b""));
+            return Ok(());
+        }
+        match &self.converter {
+            None => {
+                let texts = data.column(self.columns[0]).as_string::<i32>();
+                for row in 0..texts.len() {
+                    each(row, texts.value(row).as_bytes());
+                }
+            }
+            Some(converter) => {
+                let columns: Vec<_> = self.columns.iter().map(|i| data.column(*i).clone()).collect();
+                for (row, key) in converter.convert_columns(&columns)?.iter().enumerate() {
+                    each(row, key.as_ref());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Gives every key a small dense number, in order of first sight.
+#[derive(Default)]
+pub struct KeyIds {
+    table: HashTable<(u64, u32)>,
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl KeyIds {
+    /// The number of `key`.
+    #[inline]
+    pub fn id(&mut self, key: &[u8]) -> u32 {
+        let hash = xxh3_64(key);
+        let found = self.table.find(hash, |(other, id)| *other == hash && self.key(*id) == key);
+        if let Some((_, id)) = found {
+            return *id;
+        }
+        let id = self.ends.len() as u32;
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+        self.table.insert_unique(hash, (hash, id), |(hash, _)| *hash);
+        id
+    }
+
+    /// The key with the number `id`.
+    pub fn key(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.bytes[start..self.ends[id]]
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_dense_and_stable() {
+        let mut ids = KeyIds::default();
+        let keys: Vec<String> = (0..10_000).map(|i| format!("K{}", i * 7)).collect();
+        for (i, key) in keys.iter().enumerate() {
+            assert_eq!(ids.id(key.as_bytes()), i as u32);
+        }
+        for (i, key) in keys.iter().enumerate() {
+            assert_eq!((ids.id(key.as_bytes()), ids.key(i as u32)), (i as u32, key.as_bytes()));
+        }
+        assert_eq!(ids.id(b""), 10_000);
+    }
+
+    #[test]
+    fn every_worker_owns_some_keys() {
+        let owners: std::collections::BTreeSet<usize> =
+            (0..1000u32).map(|i| owner(xxh3_64(&i.to_le_bytes()), 3)).collect();
+        assert_eq!(owners.len(), 3);
+    }
+}

@@ -1,0 +1,48 @@
+//! tapeflow: a dataflow-graph stream processor for market data.
+//!
+//! The modules follow the path of a record:
+//!
+//! - [`spec`]: a dataflow file becomes a checked and typed plan;
+//! - [`batch`], [`keys`]: what travels on every edge, and how it finds its worker;
+//! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
+//! - [`operators`], [`indicators`]: what happens to them;
+//! - [`sinks`]: where they go;
+//! - [`runtime`]: plans become timely dataflows and run;
+//! - [`metrics`], [`error`], [`cli`]: what users see.
+//!
+//! ```
+//! use tapeflow::spec::{Files, Format, Plan, explain};
+//!
+//! let file = r#"
+//!     version = 1
+//!     name = "example"
+//!     [sources.ticks]
+//!     type = "generator"
+//!     [operators.means]
+//!     type = "indicators"
+//!     input = "ticks"
+//!     columns = { sma_5 = "sma(price, 5)" }
+//!     [sinks.out]
+//!     type = "discard"
+//!     input = "means"
+//! "#;
+//! let (plan, _spec, warnings) = Plan::of("example.toml".as_ref(), file, &Files::default())?;
+//! assert!(warnings.list.is_empty());
+//! assert!(explain(&plan, Format::Text).contains("sma_5"));
+//! # Ok::<(), tapeflow::Error>(())
+//! ```
+
+pub mod batch;
+pub mod cli;
+pub mod error;
+pub mod formats;
+pub mod indicators;
+pub mod keys;
+pub mod metrics;
+pub mod operators;
+pub mod runtime;
+pub mod sinks;
+pub mod sources;
+pub mod spec;
+
+pub use error::{Error, Result};

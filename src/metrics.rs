@@ -1,0 +1,126 @@
+//! Prometheus metrics of this process. Labels name the job, the node and the worker, never a symbol.
+
+use std::sync::LazyLock;
+
+use prometheus::{
+    Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
+    exponential_buckets, histogram_opts, opts, register_histogram_vec, register_int_counter_vec,
+    register_int_gauge_vec,
+};
+
+const NODE: &[&str] = &["job", "operator", "worker"];
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    #[expect(clippy::expect_used, reason = "names are literals in this file, each registered once")]
+    register_int_counter_vec!(opts!(name, help), labels).expect("a metric with a name of its own")
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    #[expect(clippy::expect_used, reason = "names are literals in this file, each registered once")]
+    register_int_gauge_vec!(opts!(name, help), labels).expect("a metric with a name of its own")
+}
+
+static RECORDS_IN: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_records_in_total", "Rows that entered a node.", NODE));
+static RECORDS_OUT: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_records_out_total", "Rows that left a node.", NODE));
+static BYTES_IN: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_bytes_in_total", "Bytes that a source has read.", NODE));
+static HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_held_back_total", "Rows that an indicators node did not emit: not all warm.", NODE)
+});
+static WRITE_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_sink_write_errors_total", "Writes that failed, also those that a retry mended.", NODE)
+});
+static IN_FLIGHT: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| gauges("tapeflow_sink_inflight", "Writes that wait for their acknowledgement.", NODE));
+static UNDECODABLE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "tapeflow_deserialization_errors_total",
+        "Records that could not be decoded, or lack their time or key, by what became of them.",
+        &["job", "operator", "worker", "reason"],
+    )
+});
+static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
+    gauges("tapeflow_kafka_consumer_lag", "Messages in the partition not yet read.", &["job", "topic", "partition"])
+});
+static BACK_PRESSURE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters(
+        "tapeflow_backpressure_milliseconds_total",
+        "Time a source has waited for what it read to be written.",
+        NODE,
+    )
+});
+static LATENCY: LazyLock<HistogramVec> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "constant, valid buckets")]
+    let buckets = exponential_buckets(0.001, 2.0, 16).expect("valid buckets");
+    let options = histogram_opts!(
+        "tapeflow_end_to_end_latency_seconds",
+        "From reading a batch of rows to their acknowledgement by a sink.",
+        buckets
+    );
+    #[expect(clippy::expect_used, reason = "a literal name, registered once")]
+    register_histogram_vec!(options, NODE).expect("a metric with a name of its own")
+});
+static BUILD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges("tapeflow_build_info", "The version.", &["version"]));
+
+/// The counters of one node on one worker.
+#[derive(Clone)]
+pub struct Meter {
+    /// Rows in.
+    pub rows_in: IntCounter,
+    /// Rows out.
+    pub rows_out: IntCounter,
+    /// Bytes read by a source.
+    pub bytes_in: IntCounter,
+    /// Rows an operator kept for itself because not all of it was warm.
+    pub held_back: IntCounter,
+    /// Failed writes.
+    pub write_errors: IntCounter,
+    /// Writes not yet acknowledged.
+    pub in_flight: IntGauge,
+    /// Milliseconds a source has waited for room.
+    pub back_pressure: IntCounter,
+    /// Seconds from reading to acknowledgement.
+    pub latency: Histogram,
+    /// Undecodable records that became dead letters.
+    pub dead_letters: IntCounter,
+    /// Undecodable records that were skipped.
+    pub skipped: IntCounter,
+}
+
+impl Meter {
+    /// The counters of the node `operator` of `job` on `worker`.
+    pub fn of(job: &str, operator: &str, worker: usize) -> Meter {
+        let worker = worker.to_string();
+        let labels = &[job, operator, &worker];
+        let undecodable = |became| UNDECODABLE.with_label_values(&[job, operator, &worker, became]);
+        Meter {
+            rows_in: RECORDS_IN.with_label_values(labels),
+            rows_out: RECORDS_OUT.with_label_values(labels),
+            bytes_in: BYTES_IN.with_label_values(labels),
+            held_back: HELD_BACK.with_label_values(labels),
+            write_errors: WRITE_ERRORS.with_label_values(labels),
+            in_flight: IN_FLIGHT.with_label_values(labels),
+            back_pressure: BACK_PRESSURE.with_label_values(labels),
+            latency: LATENCY.with_label_values(labels),
+            dead_letters: undecodable("dead_letter"),
+            skipped: undecodable("skipped"),
+        }
+    }
+}
+
+/// The lag of a partition, in messages.
+pub fn kafka_lag(job: &str, topic: &str, partition: i32) -> IntGauge {
+    LAG.with_label_values(&[job, topic, &partition.to_string()])
+}
+
+/// All metrics, as Prometheus reads them.
+pub fn text() -> String {
+    BUILD.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    let mut out = Vec::new();
+    match TextEncoder::new().encode(&prometheus::gather(), &mut out) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        Err(error) => format!("# {error}\n"),
+    }
+}

@@ -1,0 +1,314 @@
+//! The one driver that runs operators in timely: epochs in order, marks handed on.
+//!
+//! An operator that keeps state sees its rows at the worker that owns their key, epoch after epoch. Where all
+//! rows of a key come from one partition, rows of the least open epoch are taken as they arrive and only those
+//! that ran ahead wait. Elsewhere an epoch is held until it is complete and sorted by (source, `seq`), so that
+//! the same cut gives the same result. Watermarks take effect at the end of an epoch, for the same reason.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::Int64Type;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator as _;
+
+use super::exchange::{To, address};
+use super::watermarks::{Watermarks, origin};
+use super::{Operator, Output};
+use crate::batch::{Batch, Body, ByAddress, Epoch, Mark, Rows};
+use crate::error::Result;
+use crate::keys::KeyReader;
+use crate::metrics::Meter;
+use crate::runtime::Job;
+use crate::sinks::dead_letters::{Place, Refusals};
+use crate::spec::Edge;
+
+/// A node, as it is rendered on one worker.
+pub struct NodeContext {
+    /// Its name.
+    pub name: String,
+    /// Its position in the plan.
+    pub index: usize,
+    /// Its job.
+    pub job: Arc<Job>,
+    /// Its counters.
+    pub meter: Meter,
+    /// Where rows go on which an expression fails.
+    pub refusals: Refusals,
+}
+
+/// Runs an operator without state on the rows of `stream`, as they come.
+pub fn stateless<'s>(
+    stream: Stream<'s, Epoch, Batch>,
+    node: NodeContext,
+    mut operator: Box<dyn Operator>,
+) -> Stream<'s, Epoch, Batch> {
+    let name = node.name.clone();
+    stream.unary::<CapacityContainerBuilder<Batch>, _, _, _>(Pipeline, &name, move |_, _| {
+        move |input, output| {
+            input.for_each(|capability, batch| {
+                let mut session = output.session(&capability);
+                match batch.take() {
+                    Body::Empty => {}
+                    Body::Mark(mark) => session.give_container(&mut Batch::new(Body::Mark(mark))),
+                    Body::Rows(rows) => {
+                        for rows in node.run(|out| operator.rows(rows, out)).rows {
+                            session.give_container(&mut Batch::new(Body::Rows(rows)));
+                        }
+                    }
+                }
+            });
+        }
+    })
+}
+
+/// Runs an operator with state on the rows of `stream`, which are of `edge`.
+pub fn keyed<'s>(
+    stream: Stream<'s, Epoch, Batch>,
+    edge: &Edge,
+    node: NodeContext,
+    operator: Box<dyn Operator>,
+) -> Result<Stream<'s, Epoch, Batch>> {
+    let take = if edge.in_order { Take::AsTheyArrive } else { Take::CompleteAndSorted(SeqColumn::of(edge)) };
+    if edge.placed || stream.scope().peers() == 1 {
+        return Ok(drive(stream, Pipeline, take, node, operator));
+    }
+    let keys = To::Owner(KeyReader::new(&edge.schema, &edge.key)?);
+    let addressed = address(stream, edge, keys, Arc::clone(&node.job));
+    Ok(drive(addressed, DistributorPact(|_| ByAddress), take, node, operator))
+}
+
+/// How the rows of an epoch are taken.
+pub enum Take {
+    /// In the least open epoch, as they arrive.
+    AsTheyArrive,
+    /// When the epoch is complete, sorted by (source, `seq`).
+    CompleteAndSorted(SeqColumn),
+}
+
+/// Where `seq` stands.
+#[derive(Clone, Copy)]
+pub struct SeqColumn(Option<usize>);
+
+impl SeqColumn {
+    /// In rows of `edge`.
+    pub fn of(edge: &Edge) -> Self {
+        SeqColumn(edge.position("seq"))
+    }
+}
+
+fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
+    stream: Stream<'s, Epoch, Batch>,
+    pact: P,
+    take: Take,
+    node: NodeContext,
+    mut operator: Box<dyn Operator>,
+) -> Stream<'s, Epoch, Batch> {
+    let name = node.name.clone();
+    let origin = origin(node.index, stream.scope().index());
+    stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, move |first, _| {
+        let mut announce = Some(first);
+        let mut epochs = Epochs::new(take);
+        let mut watermarks = Watermarks::default();
+        move |(input, frontier), output| {
+            if let Some(capability) = announce.take() {
+                let mark = Mark::Watermark { origin, time: i64::MIN };
+                output.session(&capability).give_container(&mut Batch::new(Body::Mark(mark)));
+            }
+            input.for_each(|capability, batch| epochs.push(*capability.time(), || capability.retain(0), batch.take()));
+            while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
+                let mut session = output.session(&ready.capability);
+                for rows in node.sorted(ready.rows, &epochs.take) {
+                    for rows in node.run(|out| operator.rows(rows, out)).rows {
+                        session.give_container(&mut Batch::new(Body::Rows(rows)));
+                    }
+                }
+                ready.marks.into_iter().for_each(|mark| watermarks.note(mark));
+                if !ready.complete {
+                    continue;
+                }
+                if let Some(time) = watermarks.advanced() {
+                    for rows in node.run(|out| operator.watermark(time, out)).rows {
+                        session.give_container(&mut Batch::new(Body::Rows(rows)));
+                    }
+                    let mark = match time {
+                        i64::MAX => Mark::Close { origin },
+                        time => Mark::Watermark { origin, time },
+                    };
+                    session.give_container(&mut Batch::new(Body::Mark(mark)));
+                }
+            }
+        }
+    })
+}
+
+impl NodeContext {
+    /// Runs `step`, counts what it makes, and ends the job where it fails.
+    fn run(&self, step: impl FnOnce(&mut Output) -> Result<()>) -> Output {
+        let mut out = Output::default();
+        if self.job.failed() {
+            return out;
+        }
+        if let Err(error) = step(&mut out) {
+            self.job.fail(crate::Error::run(format!("`{}`: {error}", self.name)));
+            return Output::default();
+        }
+        out.rows.retain(|rows| rows.data.num_rows() > 0);
+        for refused in &out.refused {
+            let place = Place { topic: &self.name, partition: -1, offset: -1, timestamp: None };
+            let row = crate::formats::json_line(&refused.data, 0);
+            if let Err(error) = self.refusals.refuse(&place, None, row.as_bytes(), &refused.reason) {
+                self.job.fail(error);
+            }
+        }
+        self.meter.rows_out.inc_by(out.rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
+        self.meter.held_back.inc_by(out.held_back);
+        out
+    }
+
+    fn sorted(&self, rows: Vec<Rows>, take: &Take) -> Vec<Rows> {
+        self.meter.rows_in.inc_by(rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
+        match take {
+            Take::AsTheyArrive => rows,
+            Take::CompleteAndSorted(seq) => sort(rows, *seq).unwrap_or_else(|error| {
+                self.job.fail(error);
+                Vec::new()
+            }),
+        }
+    }
+}
+
+/// Sorts rows by (source, `seq`).
+pub fn sort(rows: Vec<Rows>, seq: SeqColumn) -> Result<Vec<Rows>> {
+    let mut sources: BTreeMap<u16, Vec<RecordBatch>> = BTreeMap::new();
+    for Rows { data, source } in rows {
+        sources.entry(source).or_default().push(data);
+    }
+    let mut sorted = Vec::new();
+    for (source, batches) in sources {
+        match seq.0 {
+            Some(seq) if !is_sorted(&batches, seq) => {
+                let whole = concat_batches(&batches[0].schema(), &batches)?;
+                let order = sort_to_indices(whole.column(seq), None, None)?;
+                sorted.push(Rows { data: take_record_batch(&whole, &order)?, source });
+            }
+            _ => sorted.extend(batches.into_iter().map(|data| Rows { data, source })),
+        }
+    }
+    Ok(sorted)
+}
+
+fn is_sorted(batches: &[RecordBatch], seq: usize) -> bool {
+    let mut last = i64::MIN;
+    batches.iter().flat_map(|data| data.column(seq).as_primitive::<Int64Type>().values().iter()).all(|seq| {
+        let rises = *seq >= last;
+        last = *seq;
+        rises
+    })
+}
+
+/// Rows and marks that wait for their epoch.
+struct Epochs<C = Capability<Epoch>> {
+    take: Take,
+    waiting: BTreeMap<Epoch, Waiting<C>>,
+}
+
+struct Waiting<C> {
+    capability: C,
+    rows: Vec<Rows>,
+    marks: Vec<Mark>,
+}
+
+/// What can be taken now.
+struct Ready<C> {
+    capability: C,
+    rows: Vec<Rows>,
+    marks: Vec<Mark>,
+    complete: bool,
+}
+
+impl<C: Clone> Epochs<C> {
+    fn new(take: Take) -> Self {
+        Epochs { take, waiting: BTreeMap::new() }
+    }
+
+    fn push(&mut self, epoch: Epoch, capability: impl FnOnce() -> C, body: Body) {
+        let waiting = self.waiting.entry(epoch);
+        let waiting =
+            waiting.or_insert_with(|| Waiting { capability: capability(), rows: Vec::new(), marks: Vec::new() });
+        match body {
+            Body::Empty => {}
+            Body::Rows(rows) => waiting.rows.push(rows),
+            Body::Mark(mark) => waiting.marks.push(mark),
+        }
+    }
+
+    /// The next epoch, in order, of which something can be taken. `earlier` tells whether an earlier epoch may
+    /// still bring something, `open` whether this or an earlier one may.
+    fn next(&mut self, earlier: impl Fn(&Epoch) -> bool, open: impl Fn(&Epoch) -> bool) -> Option<Ready<C>> {
+        let mut first = self.waiting.first_entry()?;
+        let epoch = *first.key();
+        if !open(&epoch) {
+            let Waiting { capability, rows, marks } = first.remove();
+            return Some(Ready { capability, rows, marks, complete: true });
+        }
+        let waiting = first.get_mut();
+        if earlier(&epoch) || matches!(self.take, Take::CompleteAndSorted(_)) || waiting.rows.is_empty() {
+            return None;
+        }
+        let rows = std::mem::take(&mut waiting.rows);
+        Some(Ready { capability: waiting.capability.clone(), rows, marks: Vec::new(), complete: false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    fn rows(source: u16, seqs: &[i64]) -> Rows {
+        let schema = Arc::new(Schema::new(vec![Field::new("seq", DataType::Int64, false)]));
+        let column = Arc::new(Int64Array::from(seqs.to_vec()));
+        Rows { data: RecordBatch::try_new(schema, vec![column]).expect("rows"), source }
+    }
+
+    fn seqs(rows: &[Rows]) -> Vec<(u16, i64)> {
+        let of = |rows: &Rows| {
+            let source = rows.source;
+            let values = rows.data.column(0).as_primitive::<Int64Type>().values().to_vec();
+            values.into_iter().map(move |seq| (source, seq))
+        };
+        rows.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn rows_of_the_least_open_epoch_are_taken_as_they_arrive_and_later_ones_wait() {
+        let mut epochs: Epochs<u64> = Epochs::new(Take::AsTheyArrive);
+        epochs.push(10, || 10, Body::Rows(rows(0, &[1])));
+        epochs.push(20, || 20, Body::Rows(rows(0, &[2])));
+        epochs.push(10, || 10, Body::Rows(rows(0, &[3])));
+        let open_from = |least: u64| (move |epoch: &u64| least < *epoch, move |epoch: &u64| least <= *epoch);
+        let (earlier, open) = open_from(5);
+        assert!(epochs.next(earlier, open).is_none());
+        let (earlier, open) = open_from(10);
+        let ready = epochs.next(earlier, open).expect("epoch 10 is the least open one");
+        assert_eq!((seqs(&ready.rows), ready.complete), (vec![(0, 1), (0, 3)], false));
+        assert!(epochs.next(earlier, open).is_none());
+        let (earlier, open) = open_from(20);
+        assert!(epochs.next(earlier, open).expect("10 is complete").complete);
+        assert_eq!(seqs(&epochs.next(earlier, open).expect("20 is open").rows), vec![(0, 2)]);
+    }
+
+    #[test]
+    fn a_held_epoch_is_sorted_by_source_and_seq() {
+        let mixed = vec![rows(1, &[5, 6]), rows(0, &[7, 9]), rows(0, &[1, 8])];
+        let sorted = sort(mixed, SeqColumn(Some(0))).expect("sorts");
+        assert_eq!(seqs(&sorted), vec![(0, 1), (0, 7), (0, 8), (0, 9), (1, 5), (1, 6)]);
+    }
+}

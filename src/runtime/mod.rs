@@ -1,0 +1,14 @@
+//! Running plans: prepared once a process, rendered on every worker, driven to their end.
+
+pub mod epochs;
+mod job;
+mod prepare;
+mod rehearse;
+mod render;
+mod run;
+
+pub use job::Job;
+pub use prepare::{Prepare, Prepared, blocking, runtime, start};
+pub use rehearse::rehearse;
+pub use render::render;
+pub use run::{Ended, Local, run_local};

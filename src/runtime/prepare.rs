@@ -1,0 +1,132 @@
+//! The first of the two steps of an installation: everything that may fail, once in every process.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::ops::Range;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::Job;
+use super::epochs;
+use crate::batch::Epoch;
+use crate::error::{Error, Result};
+use crate::metrics::Meter;
+use crate::sinks::PreparedSink;
+use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
+use crate::sources::PreparedSource;
+use crate::sources::shape::OnError;
+use crate::spec::{DeadLettersTo, Plan, Role};
+
+/// What sources and sinks are prepared with.
+pub struct Prepare {
+    /// The name of the job.
+    pub job: String,
+    /// The workers of this process, by their index in the cluster.
+    pub local_workers: Range<usize>,
+    /// How many workers there are in the cluster.
+    pub workers: usize,
+    /// How much each worker may have read and not yet written, in bytes.
+    pub memory: u64,
+}
+
+/// A plan whose sources and sinks are open in this process.
+pub struct Prepared {
+    /// The plan.
+    pub plan: Plan,
+    /// What the workers share.
+    pub job: Arc<Job>,
+    /// The first epoch.
+    pub start: Epoch,
+    sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
+    sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
+    letters: Arc<dyn DeadLetters>,
+}
+
+impl Prepared {
+    /// Opens the sources and sinks of `plan`. `start` must be the same in every process.
+    pub fn new(plan: Plan, prepare: &Prepare, start: Epoch) -> Result<Prepared> {
+        let (mut sources, mut sinks) = (BTreeMap::new(), BTreeMap::new());
+        for (at, node) in plan.nodes.iter().enumerate() {
+            match &node.role {
+                Role::Source(source) => drop(sources.insert(at, source.prepare(prepare)?)),
+                Role::Sink(sink) => drop(sinks.insert(at, sink.prepare(prepare)?)),
+                Role::Operator(_) => {}
+            }
+        }
+        Prepared::with(plan, sources, sinks, start)
+    }
+
+    /// A plan with sources and sinks that are open already.
+    pub fn with(
+        plan: Plan,
+        sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
+        sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
+        start: Epoch,
+    ) -> Result<Prepared> {
+        let letters = dead_letters(&plan)?;
+        Ok(Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters })
+    }
+
+    /// The source at position `node` of the plan.
+    pub fn source(&self, node: usize) -> Option<&Arc<dyn PreparedSource>> {
+        self.sources.get(&node)
+    }
+
+    /// The sink at position `node` of the plan.
+    pub fn sink(&self, node: usize) -> Option<&Arc<dyn PreparedSink>> {
+        self.sinks.get(&node)
+    }
+
+    /// What `node` does with records it cannot use.
+    pub fn refusals(&self, node: &str, on_error: OnError, meter: Meter) -> Refusals {
+        let (job, node) = (self.plan.job.name.clone(), node.to_string());
+        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
+    }
+
+    /// How much all bounded sources hold together, and how much of it was read.
+    pub fn extent(&self) -> Option<(u64, u64)> {
+        let mut sum = (0, 0);
+        for (at, source) in &self.sources {
+            sum.1 += source.extent()?;
+            sum.0 += self.job.total(&self.plan.nodes[*at].name, |meter| meter.bytes_in.get());
+        }
+        (!self.sources.is_empty()).then_some(sum)
+    }
+}
+
+fn dead_letters(plan: &Plan) -> Result<Arc<dyn DeadLetters>> {
+    match &plan.job.settings.dead_letters {
+        DeadLettersTo::Folder(folder) => Ok(Arc::new(InFolder::new(&plan.job.base.join(folder), &plan.job.name))),
+        DeadLettersTo::Kafka(topic) => crate::sinks::dead_letters_to_kafka(plan, topic),
+    }
+}
+
+/// The first epoch of a job that starts now.
+pub fn start() -> Epoch {
+    epochs::now()
+}
+
+static RUNTIME: LazyLock<std::io::Result<Runtime>> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(2).thread_name("tapeflow-io").enable_all().build());
+
+/// Where blocking clients and servers live, beside the workers.
+pub fn runtime() -> Result<&'static Runtime> {
+    RUNTIME.as_ref().map_err(|error| Error::run(format!("cannot start threads: {error}")))
+}
+
+/// Waits, outside of any worker, for `work`; at most for `timeout`.
+pub fn blocking<T: Send + 'static>(
+    timeout: Duration,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let (done, result) = std::sync::mpsc::channel();
+    runtime()?.spawn(async move {
+        let result = tokio::time::timeout(timeout, work).await;
+        let late = || Error::TimedOut(format!("nothing happened for {timeout:?}"));
+        // Nobody may be listening any more: then nobody needs the result.
+        let _ = done.send(result.unwrap_or_else(|_| Err(late())));
+    });
+    result.recv().unwrap_or_else(|_| Err(Error::run("a task ended without a result")))
+}

@@ -1,0 +1,151 @@
+//! The second step of an installation: a prepared plan becomes a timely dataflow, the same on every worker.
+//!
+//! Nothing here may fail or differ between workers: a dataflow that is missing on one worker hangs the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::dataflow::operators::Concatenate;
+use timely::dataflow::operators::probe::{Handle as Probe, Probe as _};
+use timely::dataflow::{Scope, Stream};
+use timely::worker::Worker;
+
+use super::prepare::Prepared;
+use crate::batch::{Batch, Epoch};
+use crate::error::{Error, Result};
+use crate::operators::keyed::{NodeContext, keyed, stateless};
+use crate::operators::{OperatorPlan, Routing};
+use crate::sinks::drain::drain;
+use crate::sources::ReaderContext;
+use crate::sources::feed::{Feed, feed};
+use crate::sources::shape::OnError;
+use crate::spec::{Edge, PlannedNode, Role};
+
+/// Builds the dataflow of `prepared` on this worker. The probe stands behind all its sinks.
+pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Probe<Epoch> {
+    let durable = Probe::new();
+    let name = prepared.plan.job.name.clone();
+    worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
+        let renderer = Renderer { scope, prepared, durable: &durable };
+        if let Err(error) = renderer.render() {
+            prepared.job.fail(error);
+        }
+    });
+    durable
+}
+
+struct Renderer<'a, 's> {
+    scope: Scope<'s, Epoch>,
+    prepared: &'a Arc<Prepared>,
+    durable: &'a Probe<Epoch>,
+}
+
+impl<'s> Renderer<'_, 's> {
+    fn render(&self) -> Result<()> {
+        let nodes = &self.prepared.plan.nodes;
+        let mut streams: Vec<Option<Stream<'s, Epoch, Batch>>> = Vec::new();
+        for (index, node) in nodes.iter().enumerate() {
+            let stream = match &node.role {
+                Role::Source(_) => Some(self.source(index, node)?),
+                Role::Operator(plan) => {
+                    let (input, edge) = self.input(node, &streams)?;
+                    Some(self.operator(input, &edge, index, node, plan.as_ref())?)
+                }
+                Role::Sink(_) => {
+                    let (input, edge) = self.input(node, &streams)?;
+                    self.sink(input, &edge, index, node)?;
+                    None
+                }
+            };
+            streams.push(stream);
+        }
+        Ok(())
+    }
+
+    fn context(&self, index: usize, node: &PlannedNode, on_error: OnError) -> NodeContext {
+        let meter = self.prepared.job.meter(&node.name, self.scope.index());
+        NodeContext {
+            name: node.name.clone(),
+            index,
+            job: Arc::clone(&self.prepared.job),
+            refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
+            meter,
+        }
+    }
+
+    fn source(&self, index: usize, node: &PlannedNode) -> Result<Stream<'s, Epoch, Batch>> {
+        let Role::Source(plan) = &node.role else { return Err(broken(node)) };
+        let source = Arc::clone(self.prepared.source(index).ok_or_else(|| broken(node))?);
+        let context = self.context(index, node, plan.shape().on_error);
+        let (refusals, job) = (context.refusals.clone(), Arc::clone(&context.job));
+        let (worker, workers) = (self.scope.index(), self.scope.peers());
+        let settings = &self.prepared.plan.job.settings;
+        let start = self.prepared.start;
+        let stream = feed(
+            self.scope,
+            Feed {
+                node: context,
+                epoch: settings.epoch.max(Duration::from_millis(10)),
+                start,
+                durable: self.durable.clone(),
+                memory: settings.memory.0 as usize,
+            },
+            |wake| source.reader(ReaderContext { worker, workers, node: index, job, start, refusals, wake }),
+        );
+        match &plan.shape().order {
+            None => Ok(stream),
+            Some(order) => {
+                let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
+                keyed(stream, &edge, self.context(index, node, OnError::DeadLetter), order.build())
+            }
+        }
+    }
+
+    /// The rows of all inputs of a node, and the edge they make together.
+    fn input(
+        &self,
+        node: &PlannedNode,
+        streams: &[Option<Stream<'s, Epoch, Batch>>],
+    ) -> Result<(Stream<'s, Epoch, Batch>, Edge)> {
+        let stream = |input: &usize| streams[*input].clone().ok_or_else(|| broken(node));
+        let inputs = node.inputs.iter().map(stream).collect::<Result<Vec<_>>>()?;
+        let edges: Vec<&Edge> = node.inputs.iter().map(|input| &self.prepared.plan.nodes[*input].edge).collect();
+        let edge = Edge {
+            placed: edges.iter().all(|edge| edge.placed),
+            in_order: edges.len() == 1 && edges[0].in_order,
+            ..edges[0].clone()
+        };
+        let stream = match <[_; 1]>::try_from(inputs) {
+            Ok([one]) => one,
+            Err(several) => self.scope.concatenate(several),
+        };
+        Ok((stream, edge))
+    }
+
+    fn operator(
+        &self,
+        input: Stream<'s, Epoch, Batch>,
+        edge: &Edge,
+        index: usize,
+        node: &PlannedNode,
+        plan: &dyn OperatorPlan,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
+        let context = self.context(index, node, OnError::DeadLetter);
+        match plan.routing() {
+            Routing::Anywhere => Ok(stateless(input, context, plan.build())),
+            Routing::ByKey => keyed(input, edge, context, plan.build()),
+        }
+    }
+
+    fn sink(&self, input: Stream<'s, Epoch, Batch>, edge: &Edge, index: usize, node: &PlannedNode) -> Result<()> {
+        let Role::Sink(plan) = &node.role else { return Err(broken(node)) };
+        let sink = self.prepared.sink(index).ok_or_else(|| broken(node))?;
+        let context = self.context(index, node, OnError::DeadLetter);
+        drain(input, edge, context, &plan.placement(), sink.as_ref())?.probe_with(self.durable);
+        Ok(())
+    }
+}
+
+fn broken(node: &PlannedNode) -> Error {
+    Error::run(format!("`{}` was not prepared", node.name))
+}

@@ -1,0 +1,31 @@
+//! The columns that a sink writes: what `select` says, else all that are not hidden.
+
+use arrow::datatypes::SchemaRef;
+
+use crate::spec::expression::Scalar;
+use crate::spec::{At, Check, Edge, Fields, Projection, Select};
+
+/// `select`, as written.
+pub struct ColumnsSpec {
+    select: Option<At<Select>>,
+}
+
+impl ColumnsSpec {
+    /// Reads it.
+    pub fn read(fields: &mut Fields<'_>) -> Self {
+        let doc = "what is written: a list of names, or a table of expressions; every column by default";
+        ColumnsSpec { select: fields.get("select", doc).optional() }
+    }
+
+    /// How the written rows are made of those of `input`.
+    pub fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
+        match &self.select {
+            Some(select) => select.compile(&input.schema, check.findings).map(Projection::new),
+            None => Some(visible(&input.schema, input.visible)),
+        }
+    }
+}
+
+fn visible(schema: &SchemaRef, count: usize) -> Projection {
+    Projection::new((0..count).map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
+}

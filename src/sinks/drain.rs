@@ -1,0 +1,159 @@
+//! Drains a stream into a sink: an epoch stays open until the sink has acknowledged its rows, so that the
+//! frontier behind all sinks means *durable*.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::Operator as _;
+use timely::progress::frontier::MutableAntichain;
+
+use super::{Placement, PreparedSink, Sink, SinkContext};
+use crate::batch::{Batch, Body, ByAddress, Epoch, Rows};
+use crate::error::Result;
+use crate::keys::KeyReader;
+use crate::operators::exchange::{To, address};
+use crate::operators::keyed::{NodeContext, SeqColumn, sort};
+use crate::runtime::epochs;
+use crate::spec::Edge;
+
+/// Writes the rows of `stream`, which are of `edge`. Nothing comes out but progress.
+pub fn drain<'s>(
+    stream: Stream<'s, Epoch, Batch>,
+    edge: &Edge,
+    node: NodeContext,
+    placement: &Placement,
+    prepared: &dyn PreparedSink,
+) -> Result<Stream<'s, Epoch, Batch>> {
+    let alone = stream.scope().peers() == 1;
+    let hold = (*placement == Placement::Gathered).then(|| SeqColumn::of(edge));
+    let to = match placement {
+        Placement::Anywhere => None,
+        Placement::Gathered => Some(To::One(0)),
+        Placement::ByColumns(columns) => Some(To::Owner(KeyReader::new(&edge.schema, columns)?)),
+    };
+    Ok(match to.filter(|_| !alone) {
+        None => run(stream, Pipeline, hold, node, prepared),
+        Some(to) => {
+            let addressed = address(stream, edge, to, Arc::clone(&node.job));
+            run(addressed, DistributorPact(|_| ByAddress), hold, node, prepared)
+        }
+    })
+}
+
+fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
+    stream: Stream<'s, Epoch, Batch>,
+    pact: P,
+    hold: Option<SeqColumn>,
+    node: NodeContext,
+    prepared: &dyn PreparedSink,
+) -> Stream<'s, Epoch, Batch> {
+    let scope = stream.scope();
+    let name = node.name.clone();
+    stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, |_first, info| {
+        let sink = prepared.open(SinkContext {
+            worker: scope.index(),
+            workers: scope.peers(),
+            job: Arc::clone(&node.job),
+            meter: node.meter.clone(),
+            wake: scope.worker().sync_activator_for(info.address.to_vec()),
+        });
+        let mut state =
+            Draining { node, hold, sink: Some(sink), epochs: BTreeMap::new(), queue: VecDeque::new(), flushed: 0 };
+        move |(input, frontier), _output| {
+            input.for_each(|capability, batch| {
+                if let Body::Rows(rows) = batch.take() {
+                    state.take(*capability.time(), || capability.retain(0), rows);
+                }
+            });
+            if let Err(error) = state.advance(frontier) {
+                state.node.job.fail(crate::Error::run(format!("`{}`: {error}", state.node.name)));
+                state.give_up();
+            }
+        }
+    })
+}
+
+struct Draining {
+    node: NodeContext,
+    /// Set where an epoch is written when it is complete, sorted.
+    hold: Option<SeqColumn>,
+    sink: Option<Box<dyn Sink>>,
+    epochs: BTreeMap<Epoch, Open>,
+    queue: VecDeque<(Epoch, Rows)>,
+    flushed: Epoch,
+}
+
+struct Open {
+    /// Held until the writes of the epoch are acknowledged.
+    _capability: Capability<Epoch>,
+    held: Vec<Rows>,
+}
+
+impl Draining {
+    fn take(&mut self, epoch: Epoch, capability: impl FnOnce() -> Capability<Epoch>, rows: Rows) {
+        self.node.meter.rows_in.inc_by(rows.data.num_rows() as u64);
+        if self.sink.is_none() {
+            return;
+        }
+        let open = self.epochs.entry(epoch).or_insert_with(|| Open { _capability: capability(), held: Vec::new() });
+        match self.hold {
+            Some(_) => open.held.push(rows),
+            None => self.queue.push_back((epoch, rows)),
+        }
+    }
+
+    fn advance(&mut self, frontier: &MutableAntichain<Epoch>) -> Result<()> {
+        if self.node.job.failed() {
+            self.give_up();
+        }
+        let frontier = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
+        self.release_complete(frontier)?;
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        while sink.ready() {
+            let Some((epoch, rows)) = self.queue.pop_front() else { break };
+            sink.write(epoch, &rows.data)?;
+            self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
+        }
+        let written = self.queue.front().map_or(frontier, |(epoch, _)| frontier.min(*epoch));
+        if written > self.flushed {
+            sink.flush(written)?;
+            self.flushed = written;
+        }
+        let acknowledged = sink.unacknowledged()?.map_or(written, |epoch| epoch.min(written));
+        self.settle(acknowledged);
+        if acknowledged == Epoch::MAX && self.epochs.is_empty() {
+            let closed = self.sink.take();
+            closed.map_or(Ok(()), |mut sink| sink.close())?;
+        }
+        Ok(())
+    }
+
+    /// Queues the rows of held epochs that are complete.
+    fn release_complete(&mut self, frontier: Epoch) -> Result<()> {
+        let Some(seq) = self.hold else { return Ok(()) };
+        for (epoch, open) in self.epochs.range_mut(..frontier) {
+            let sorted = sort(std::mem::take(&mut open.held), seq)?;
+            self.queue.extend(sorted.into_iter().map(|rows| (*epoch, rows)));
+        }
+        Ok(())
+    }
+
+    /// Lets go of the epochs before `acknowledged`.
+    fn settle(&mut self, acknowledged: Epoch) {
+        while let Some(first) = self.epochs.first_entry().filter(|first| *first.key() < acknowledged) {
+            let age = epochs::now().saturating_sub(*first.key());
+            self.node.meter.latency.observe(age as f64 / 1e6);
+            first.remove();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.sink = None;
+        self.queue.clear();
+        self.epochs.clear();
+    }
+}

@@ -1,0 +1,108 @@
+//! Sinks: where rows go, one file or folder each.
+//!
+//! A sink's plan is *prepared* once a process (connections, folders, tables), opened once a worker, and run in
+//! timely by [`drain`], which keeps an epoch open until its writes are acknowledged. To add one: its file, its
+//! `mod` line, its line in [`KINDS`].
+
+pub mod collect;
+mod columns;
+mod console;
+pub mod dead_letters;
+mod discard;
+pub mod drain;
+mod file;
+mod parquet;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use timely::scheduling::SyncActivator;
+
+use crate::batch::Epoch;
+use crate::error::Result;
+use crate::metrics::Meter;
+use crate::runtime::{Job, Prepare};
+use crate::spec::{At, Check, Edge, Fields};
+
+/// Name, one line of help, and how it is read.
+#[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
+pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
+    ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
+    ("discard", "counts rows", discard::read),
+    ("file", "JSON lines or CSV", file::read),
+    ("parquet", "Parquet files in a folder", parquet::read),
+];
+
+/// A sink, as written.
+pub trait SinkSpec: Send + Sync {
+    /// Checks and types it for rows of `input`; mistakes go to the findings.
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>>;
+}
+
+/// Which worker writes a row, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// The worker where it is, as it arrives.
+    Anywhere,
+    /// The first worker writes all; each epoch when it is complete, sorted by (source, `seq`).
+    Gathered,
+    /// The worker that owns these columns, as it arrives.
+    ByColumns(Vec<usize>),
+}
+
+/// A sink, checked and typed.
+pub trait SinkPlan: Send + Sync {
+    /// Which worker writes a row.
+    fn placement(&self) -> Placement;
+    /// Connects, once a process; everything that may fail does so here.
+    fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>>;
+    /// Lines for `explain`.
+    fn details(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// A sink, connected in this process.
+pub trait PreparedSink: Send + Sync {
+    /// The sink of one worker; this cannot fail.
+    fn open(&self, context: SinkContext) -> Box<dyn Sink>;
+}
+
+/// What the sink of one worker is given.
+pub struct SinkContext {
+    /// The index of the worker in the cluster.
+    pub worker: usize,
+    /// How many workers there are.
+    pub workers: usize,
+    /// The job.
+    pub job: Arc<Job>,
+    /// Counters of the node on this worker.
+    pub meter: Meter,
+    /// To be called when writes were acknowledged or there is room again.
+    pub wake: SyncActivator,
+}
+
+/// A running sink, on one worker. Never blocks for long: clients that wait live beside the workers.
+pub trait Sink {
+    /// Whether it can take more now; when it could not, it wakes its worker once it can.
+    fn ready(&mut self) -> bool {
+        true
+    }
+    /// Takes rows, at least one. Rows of a key come in order.
+    fn write(&mut self, epoch: Epoch, data: &RecordBatch) -> Result<()>;
+    /// All rows of epochs before `frontier` were written: what is held back for company shall go now.
+    fn flush(&mut self, frontier: Epoch) -> Result<()>;
+    /// The least epoch of which something is not acknowledged yet; it wakes its worker when that changes.
+    fn unacknowledged(&mut self) -> Result<Option<Epoch>> {
+        Ok(None)
+    }
+    /// All rows were written and acknowledged, and no more come.
+    fn close(&mut self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Dead letters in a Kafka topic.
+pub fn dead_letters_to_kafka(_plan: &crate::spec::Plan, topic: &str) -> Result<Arc<dyn dead_letters::DeadLetters>> {
+    Err(crate::Error::Usage(format!("dead letters to the topic {topic}: not in this build yet; name a folder")))
+}

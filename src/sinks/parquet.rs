@@ -1,0 +1,175 @@
+//! `parquet`: Parquet files in a folder. A file appears whole: it is written under a hidden name and renamed
+//! when it is complete.
+
+use std::fs::{File, create_dir_all, rename};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType,
+};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
+
+use super::columns::ColumnsSpec;
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
+use crate::batch::Epoch;
+use crate::error::{Error, Result};
+use crate::runtime::{Prepare, epochs};
+use crate::spec::{At, Check, Edge, Fields, Projection};
+
+struct ParquetSpec {
+    path: At<String>,
+    rows: u64,
+    every: Duration,
+    columns: ColumnsSpec,
+}
+
+pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
+    Box::new(ParquetSpec {
+        path: fields.get("path", "the folder").required(),
+        rows: fields
+            .get("roll_rows", "a file is completed when it has this many rows; 1,000,000 by default")
+            .or(1_000_000),
+        every: fields.get("roll_every", "and after this long; 5m by default").or(Duration::from_secs(300)),
+        columns: ColumnsSpec::read(fields),
+    })
+}
+
+impl SinkSpec for ParquetSpec {
+    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
+        let projection = self.columns.plan(input, check)?;
+        let folder = check.files.path(&self.path);
+        Some(Arc::new(ParquetPlan { folder, rows: self.rows.max(1), every: self.every, projection }))
+    }
+}
+
+#[derive(Clone)]
+struct ParquetPlan {
+    folder: PathBuf,
+    rows: u64,
+    every: Duration,
+    projection: Projection,
+}
+
+impl SinkPlan for ParquetPlan {
+    fn placement(&self) -> Placement {
+        Placement::Anywhere
+    }
+
+    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
+        create_dir_all(&self.folder).map_err(|error| Error::connect(format!("{}: {error}", self.folder.display())))?;
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{}, a file every {} rows or {:?}", self.folder.display(), self.rows, self.every)]
+    }
+}
+
+impl PreparedSink for ParquetPlan {
+    fn open(&self, context: SinkContext) -> Box<dyn Sink> {
+        let schema = with_zone(self.projection.schema());
+        Box::new(ParquetSink { plan: self.clone(), schema, worker: context.worker, part: None })
+    }
+}
+
+/// Times are UTC; readers of Parquet learn it from the time zone.
+fn with_zone(schema: &SchemaRef) -> SchemaRef {
+    let zoned = |field: &Arc<Field>| match field.data_type() {
+        DataType::Timestamp(unit, None) => {
+            field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, Some("UTC".into())))
+        }
+        _ => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(zoned).collect::<Vec<_>>()))
+}
+
+fn column_with_zone(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Timestamp(TimeUnit::Second, None) => {
+            Arc::new(column.as_primitive::<TimestampSecondType>().clone().with_timezone("UTC"))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, None) => {
+            Arc::new(column.as_primitive::<TimestampMillisecondType>().clone().with_timezone("UTC"))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, None) => {
+            Arc::new(column.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("UTC"))
+        }
+        DataType::Timestamp(TimeUnit::Nanosecond, None) => {
+            Arc::new(column.as_primitive::<TimestampNanosecondType>().clone().with_timezone("UTC"))
+        }
+        _ => Arc::clone(column),
+    }
+}
+
+struct Part {
+    writer: ArrowWriter<File>,
+    hidden: PathBuf,
+    path: PathBuf,
+    rows: u64,
+    began: Instant,
+}
+
+struct ParquetSink {
+    plan: ParquetPlan,
+    schema: SchemaRef,
+    worker: usize,
+    part: Option<Part>,
+}
+
+impl ParquetSink {
+    fn part(&mut self) -> Result<&mut Part> {
+        if self.part.is_none() {
+            let name = format!("part-{}-{}.parquet", epochs::now(), self.worker);
+            let hidden = self.plan.folder.join(format!(".{name}.writing"));
+            let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", hidden.display()));
+            let file = File::create(&hidden).map_err(|error| failed(&error))?;
+            let properties =
+                WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties))
+                .map_err(|error| failed(&error))?;
+            let path = self.plan.folder.join(name);
+            self.part = Some(Part { writer, hidden, path, rows: 0, began: Instant::now() });
+        }
+        self.part.as_mut().ok_or_else(|| Error::run("there is no open part"))
+    }
+
+    fn publish(&mut self) -> Result<()> {
+        let Some(part) = self.part.take() else { return Ok(()) };
+        let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", part.path.display()));
+        part.writer.close().map_err(|error| failed(&error))?;
+        rename(&part.hidden, &part.path).map_err(|error| failed(&error))
+    }
+}
+
+impl Sink for ParquetSink {
+    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
+        let data = self.plan.projection.apply(data)?;
+        let columns = data.columns().iter().map(column_with_zone).collect();
+        let data = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let (rows, every) = (self.plan.rows, self.plan.every);
+        let part = self.part()?;
+        part.writer.write(&data).map_err(|error| Error::run(format!("{}: {error}", part.path.display())))?;
+        part.rows += data.num_rows() as u64;
+        if part.rows >= rows || part.began.elapsed() >= every {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, _frontier: Epoch) -> Result<()> {
+        if self.part.as_ref().is_some_and(|part| part.began.elapsed() >= self.plan.every) {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.publish()
+    }
+}

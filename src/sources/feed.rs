@@ -1,0 +1,196 @@
+//! Feeds what a [`Reader`] finds into the dataflow: epochs, announcements, back-pressure.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::dataflow::{Scope, Stream};
+use timely::scheduling::{Activator, SyncActivator};
+
+use super::{Cut, Read, Reader};
+use crate::batch::{Batch, Body, Epoch, Mark, Rows};
+use crate::operators::keyed::NodeContext;
+use crate::runtime::epochs::{EpochClock, until_next};
+
+/// Batches taken from the reader before the rest of the dataflow has its turn.
+const BATCHES_A_TURN: usize = 4;
+/// How many epochs a source may run ahead of what is durable.
+const EPOCHS_AHEAD: usize = 512;
+/// How often a source that waits for room looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// What the feeding of one source on one worker depends on.
+pub struct Feed {
+    /// The node.
+    pub node: NodeContext,
+    /// How often the clock cuts.
+    pub epoch: Duration,
+    /// The first epoch.
+    pub start: Epoch,
+    /// Behind all sinks of the job.
+    pub durable: Probe<Epoch>,
+    /// How many bytes may be read and not yet durable.
+    pub memory: usize,
+}
+
+/// The rows of the reader that `open` makes.
+pub fn feed<'s>(
+    scope: Scope<'s, Epoch>,
+    feed: Feed,
+    open: impl FnOnce(SyncActivator) -> Box<dyn Reader>,
+) -> Stream<'s, Epoch, Batch> {
+    let name = feed.node.name.clone();
+    source::<Epoch, CapacityContainerBuilder<Batch>, _, _>(scope, &name, move |capability, info| {
+        let activator = scope.activator_for(info.address.clone());
+        let reader = open(scope.worker().sync_activator_for(info.address.to_vec()));
+        let mut state = Feeding::new(feed, reader, activator, capability);
+        move |output| {
+            state.turn(|capability, body| output.session(capability).give_container(&mut Batch::new(body)));
+        }
+    })
+}
+
+struct Feeding {
+    feed: Feed,
+    reader: Box<dyn Reader>,
+    activator: Activator,
+    capability: Option<Capability<Epoch>>,
+    clock: EpochClock,
+    outstanding: Outstanding,
+    waiting_since: Option<Instant>,
+    announced: bool,
+}
+
+impl Feeding {
+    fn new(feed: Feed, reader: Box<dyn Reader>, activator: Activator, capability: Capability<Epoch>) -> Self {
+        Feeding {
+            clock: EpochClock::new(feed.start, feed.epoch),
+            feed,
+            reader,
+            activator,
+            capability: Some(capability),
+            outstanding: Outstanding::default(),
+            waiting_since: None,
+            announced: false,
+        }
+    }
+
+    fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, Body)) {
+        if self.feed.node.job.stopping() {
+            self.capability = None;
+        }
+        let Some(capability) = &mut self.capability else { return };
+        if !self.announced {
+            self.announced = true;
+            for origin in self.reader.origins() {
+                send(capability, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
+            }
+            capability.downgrade(&self.feed.start.max(1));
+        }
+        if self.reader.cut() == Cut::Clock {
+            let epoch = self.clock.now();
+            if epoch > *capability.time() {
+                capability.downgrade(&epoch);
+            }
+            self.activator.activate_after(until_next(epoch, self.feed.epoch));
+        }
+        let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
+        self.outstanding.settle(least);
+        self.reader.durable(least);
+        if self.outstanding.bytes > self.feed.memory || self.outstanding.epochs.len() > EPOCHS_AHEAD {
+            self.waiting_since.get_or_insert_with(Instant::now);
+            self.activator.activate_after(LOOK_AGAIN);
+            return;
+        }
+        if let Some(since) = self.waiting_since.take() {
+            self.feed.node.meter.back_pressure.inc_by(since.elapsed().as_millis() as u64);
+        }
+        for _ in 0..BATCHES_A_TURN {
+            if !self.step(&mut send) {
+                return;
+            }
+        }
+        self.activator.activate();
+    }
+
+    /// Takes one thing from the reader; whether there may be more.
+    fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, Body)) -> bool {
+        let Some(capability) = &mut self.capability else { return false };
+        let read = match self.reader.read() {
+            Ok(read) => read,
+            Err(error) => {
+                self.feed.node.job.fail(crate::Error::run(format!("`{}`: {error}", self.feed.node.name)));
+                self.capability = None;
+                return false;
+            }
+        };
+        match read {
+            Read::Rows { epoch, data, bytes, extent } => {
+                if let Some(epoch) = epoch.filter(|epoch| epoch > capability.time()) {
+                    capability.downgrade(&epoch);
+                }
+                self.outstanding.add(*capability.time(), bytes);
+                let meter = &self.feed.node.meter;
+                meter.rows_out.inc_by(data.num_rows() as u64);
+                meter.bytes_in.inc_by(extent);
+                if data.num_rows() > 0 {
+                    send(capability, Body::Rows(Rows { data, source: self.feed.node.index as u16 }));
+                }
+                true
+            }
+            Read::Mark(mark) => {
+                send(capability, Body::Mark(mark));
+                true
+            }
+            Read::Advance(epoch) => {
+                if epoch > *capability.time() {
+                    capability.downgrade(&epoch);
+                }
+                true
+            }
+            Read::Idle(after) => {
+                if let Some(after) = after {
+                    self.activator.activate_after(after);
+                }
+                false
+            }
+            Read::End => {
+                for origin in self.reader.origins() {
+                    send(capability, Body::Mark(Mark::Close { origin }));
+                }
+                self.capability = None;
+                false
+            }
+        }
+    }
+}
+
+/// Bytes read and not yet durable, by epoch.
+#[derive(Default)]
+struct Outstanding {
+    epochs: VecDeque<(Epoch, usize)>,
+    bytes: usize,
+}
+
+impl Outstanding {
+    fn add(&mut self, epoch: Epoch, bytes: usize) {
+        self.bytes += bytes;
+        match self.epochs.back_mut() {
+            Some((last, sum)) if *last == epoch => *sum += bytes,
+            _ => self.epochs.push_back((epoch, bytes)),
+        }
+    }
+
+    fn settle(&mut self, least: Epoch) {
+        while let Some((epoch, bytes)) = self.epochs.front() {
+            if *epoch >= least {
+                break;
+            }
+            self.bytes -= bytes;
+            self.epochs.pop_front();
+        }
+    }
+}

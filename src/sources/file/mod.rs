@@ -1,0 +1,397 @@
+//! `file`: JSON lines, CSV or Parquet, from disk or an object store.
+//!
+//! Files are cut into splits (row groups of Parquet, ranges of bytes of text), which the workers take in turn.
+//! Every split has epochs of its own, numbered in the order of the files, so that rows are processed in that
+//! order by any number of workers.
+
+mod pace;
+mod parquet;
+mod remote;
+mod splits;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use pace::Pace;
+pub use pace::Speed;
+use splits::{Found, Part, Split};
+
+use super::seq::SeqLayout;
+use super::shape::{ShapePlan, ShapeSpec, Shaped, Shaper};
+use super::{BUILT_IN, Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
+use crate::batch::{Mark, Origin};
+use crate::error::{Error, Result};
+use crate::formats::{ColumnType, CsvOptions, MessageField, MessageSchema, SchemaSpec};
+use crate::operators::watermarks::origin;
+use crate::runtime::Prepare;
+use crate::sinks::dead_letters::Place;
+use crate::spec::{At, Check, Edge, Fields};
+use crate::words;
+
+/// Rows in a batch.
+pub const BATCH_ROWS: usize = 8192;
+/// Batches in an epoch.
+pub const EPOCH_BATCHES: u64 = 8;
+
+words! {
+    /// How a file is written.
+    Format {
+        /// A JSON object a line.
+        Json = "json",
+        /// Comma-separated values with a header.
+        Csv = "csv",
+        /// Parquet.
+        Parquet = "parquet",
+    }
+}
+
+impl Format {
+    fn of(path: &str) -> Option<Format> {
+        match Path::new(path).extension()?.to_str()? {
+            "json" | "jsonl" | "ndjson" => Some(Format::Json),
+            "csv" | "tsv" => Some(Format::Csv),
+            "parquet" | "pq" => Some(Format::Parquet),
+            _ => None,
+        }
+    }
+}
+
+struct FileSpec {
+    path: At<String>,
+    format: Option<Format>,
+    schema: Option<At<SchemaSpec>>,
+    delimiter: At<String>,
+    null: String,
+    speed: Speed,
+    shape: ShapeSpec,
+}
+
+pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
+    let span = fields.span().clone();
+    Box::new(FileSpec {
+        path: fields
+            .get("path", "a file, a glob, a folder (hive partitions become columns), or s3:// gs:// az://")
+            .required(),
+        format: fields
+            .get("format", "json (lines), csv or parquet; by default what the file's name says")
+            .optional()
+            .map(|at| at.value),
+        schema: fields
+            .get("schema", "an .avsc file, or a table of columns and types; read from the data where it is missing")
+            .optional(),
+        delimiter: fields
+            .get("delimiter", "what stands between the values of a CSV line")
+            .optional()
+            .unwrap_or(At::new(",".to_string(), span)),
+        null: fields.get("null", "the text that stands for no value in CSV").or(String::new()),
+        speed: fields
+            .get("speed", "paced by event time: 1 is real time, 10 ten times as fast; `max` by default")
+            .or(Speed::Max),
+        shape: ShapeSpec::read(fields, None, None),
+    })
+}
+
+impl SourceSpec for FileSpec {
+    fn plan(&self, _name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
+        let findings = check.findings;
+        let [delimiter] = *self.delimiter.as_bytes() else {
+            findings.mistake(&self.delimiter.span, "a delimiter is one character");
+            return None;
+        };
+        let csv = CsvOptions { delimiter, null: self.null.clone(), header: None };
+        let location =
+            if remote::is_remote(&self.path) { PathBuf::from(&self.path.value) } else { check.files.path(&self.path) };
+        let (messages, partitions, format) = match self.columns(&location, &csv, check) {
+            Ok(known) => known,
+            Err(message) => {
+                findings.mistake(&self.path.span, message);
+                return None;
+            }
+        };
+        let mut fields = messages.arrow_fields();
+        fields.extend(partitions.iter().map(|name| Field::new(name, DataType::Utf8, true)));
+        let (edge, shape) = self.shape.plan(fields.clone(), SeqLayout::Parts, check)?;
+        let plan = FilePlan {
+            location,
+            format,
+            csv,
+            columns: Arc::new(Schema::new(fields)),
+            messages,
+            partitions,
+            speed: self.speed,
+            epoch: check.job.epoch,
+            shape,
+        };
+        Some((edge, Arc::new(plan)))
+    }
+}
+
+type Columns = (MessageSchema, Vec<String>, Format);
+
+impl FileSpec {
+    /// The columns of the files, those that hive partitions add, and the format.
+    fn columns(&self, location: &Path, csv: &CsvOptions, check: &Check<'_>) -> Result<Columns, String> {
+        let found = splits::find(location).map_err(|error| error.to_string())?;
+        let partitions: Vec<String> = found
+            .first()
+            .map(|found| found.partitions.iter().map(|(name, _)| name.clone()).collect())
+            .unwrap_or_default();
+        let first = found.first().map(|found| found.path.clone());
+        let name = first.as_deref().unwrap_or(location).to_string_lossy().into_owned();
+        let format = self
+            .format
+            .or_else(|| Format::of(&name))
+            .ok_or_else(|| format!("write `format`: the name {name} does not tell it"))?;
+        let messages = match (&self.schema, first) {
+            (Some(schema), _) => schema.resolve(check).ok_or("its schema could not be read")?,
+            (None, None) => return Err(format!("there is no file {}, and no `schema` either", location.display())),
+            (None, Some(path)) => infer(&path, format, csv).map_err(|error| format!("{}: {error}", path.display()))?,
+        };
+        Ok((without_built_in(messages), partitions, format))
+    }
+}
+
+/// What tapeflow wrote itself holds `seq`: it is given anew.
+fn without_built_in(mut messages: MessageSchema) -> MessageSchema {
+    messages.fields.retain(|field| !BUILT_IN.contains(&field.name.as_str()));
+    messages
+}
+
+fn infer(path: &Path, format: Format, csv: &CsvOptions) -> Result<MessageSchema> {
+    match format {
+        Format::Parquet => {
+            let of_ours = |field: &Field| {
+                let kind = ColumnType::of(field);
+                // What is no type of ours (lists, structs) is left out.
+                kind.map(|kind| MessageField::new(field.name(), kind))
+            };
+            Ok(MessageSchema { fields: parquet::schema(path)?.iter().filter_map(of_ours).collect() })
+        }
+        Format::Json => crate::formats::infer_json(&text::sample(path)?).map_err(Error::run),
+        Format::Csv => crate::formats::infer_csv(&text::sample(path)?, csv.delimiter).map_err(Error::run),
+    }
+}
+
+#[derive(Clone)]
+struct FilePlan {
+    location: PathBuf,
+    format: Format,
+    csv: CsvOptions,
+    /// The columns of the files and those that hive partitions add.
+    columns: SchemaRef,
+    messages: MessageSchema,
+    partitions: Vec<String>,
+    speed: Speed,
+    epoch: Duration,
+    shape: Arc<ShapePlan>,
+}
+
+impl SourcePlan for FilePlan {
+    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
+        let found = splits::find(&self.location)?;
+        if found.is_empty() {
+            return Err(Error::connect(format!("there is no file {}", self.location.display())));
+        }
+        if found.len() as u64 > self.shape.layout.partitions() {
+            return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
+        }
+        let splits = splits::cut(&found, self.format)?;
+        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), splits: Arc::new(splits) }))
+    }
+
+    fn shape(&self) -> &Arc<ShapePlan> {
+        &self.shape
+    }
+
+    fn messages(&self) -> &MessageSchema {
+        &self.messages
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{} as {}", self.location.display(), self.format)]
+    }
+}
+
+struct Prepared {
+    plan: FilePlan,
+    found: Arc<Vec<Found>>,
+    splits: Arc<Vec<Split>>,
+}
+
+impl PreparedSource for Prepared {
+    fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
+        // Rows that are held until it is their time are all held in one place, in order.
+        let paced = self.plan.speed != Speed::Max;
+        Box::new(FileReader {
+            plan: self.plan.clone(),
+            found: Arc::clone(&self.found),
+            splits: Arc::clone(&self.splits),
+            next: if paced && context.worker > 0 { usize::MAX } else { context.worker },
+            stride: if paced { 1 } else { context.workers },
+            open: None,
+            shaper: Shaper::new(Arc::clone(&self.plan.shape)),
+            origin: origin(context.node, context.worker),
+            pace: Pace::new(self.plan.speed, context.start, self.plan.epoch),
+            watermark: Watermark::default(),
+            context,
+        })
+    }
+
+    fn extent(&self) -> Option<u64> {
+        Some(self.splits.iter().map(|split| split.bytes).sum())
+    }
+}
+
+/// The rows of a split, batch after batch.
+trait Batches {
+    /// The next batch and the offset of each of its rows; records that cannot be read go to `bad`.
+    fn next(&mut self, bad: &mut Vec<Bad>) -> Result<Option<(RecordBatch, Vec<u64>)>>;
+    /// The raw bytes of the record at `offset`, where the format has such.
+    fn raw(&self, offset: u64) -> Option<&[u8]>;
+}
+
+/// A record that could not be read.
+struct Bad {
+    offset: u64,
+    raw: Vec<u8>,
+    reason: String,
+}
+
+struct Open {
+    split: usize,
+    batches: Box<dyn Batches>,
+    batch: u64,
+    bytes_left: u64,
+}
+
+#[derive(Default)]
+struct Watermark {
+    latest: Option<i64>,
+    due: bool,
+}
+
+struct FileReader {
+    plan: FilePlan,
+    found: Arc<Vec<Found>>,
+    splits: Arc<Vec<Split>>,
+    next: usize,
+    stride: usize,
+    open: Option<Open>,
+    shaper: Shaper,
+    origin: Origin,
+    pace: Pace,
+    watermark: Watermark,
+    context: ReaderContext,
+}
+
+impl Reader for FileReader {
+    fn cut(&self) -> Cut {
+        Cut::Rows
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        vec![self.origin]
+    }
+
+    fn read(&mut self) -> Result<Read> {
+        if let Some(read) = self.pace.next(&self.plan.shape) {
+            return Ok(read);
+        }
+        if let Some(time) = self.watermark.latest.filter(|_| std::mem::take(&mut self.watermark.due)) {
+            let time = time.saturating_sub(self.plan.shape.lateness);
+            return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
+        }
+        if self.open.is_none() && !self.open_next()? {
+            return Ok(Read::End);
+        }
+        self.read_batch()
+    }
+}
+
+impl FileReader {
+    fn open_next(&mut self) -> Result<bool> {
+        let Some(split) = self.splits.get(self.next) else { return Ok(false) };
+        let found = &self.found[split.file];
+        let batches: Box<dyn Batches> = match &split.part {
+            Part::RowGroup { index, first_row } => {
+                Box::new(parquet::open(found, *index, *first_row, &self.plan.messages)?)
+            }
+            Part::Bytes { from, to } => {
+                text::open(found, *from, *to, self.plan.format, &self.plan.csv, &self.plan.messages)?
+            }
+        };
+        self.open = Some(Open { split: self.next, batches, batch: 0, bytes_left: split.bytes });
+        self.next += self.stride;
+        Ok(true)
+    }
+
+    fn read_batch(&mut self) -> Result<Read> {
+        let Some(open) = &mut self.open else { return Ok(Read::End) };
+        let split = &self.splits[open.split];
+        let mut bad = Vec::new();
+        let batch = open.batches.next(&mut bad)?;
+        for Bad { offset, raw, reason } in bad {
+            let path = &self.found[split.file].name;
+            let place = Place { topic: path, partition: split.file as i32, offset: offset as i64, timestamp: None };
+            self.context.refusals.refuse(&place, None, &raw, &reason)?;
+        }
+        let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
+        let Some((messages, offsets)) = batch else {
+            let extent = open.bytes_left;
+            self.open = None;
+            // An empty batch tells how far the reader has come.
+            let data = RecordBatch::new_empty(Arc::new(Schema::empty()));
+            return Ok(Read::Rows { epoch: None, data, bytes: 0, extent });
+        };
+        open.batch += 1;
+        let bytes = messages.get_array_memory_size();
+        let extent = (split.bytes / split.batches.max(1)).min(open.bytes_left);
+        open.bytes_left -= extent;
+        let split = self.splits[open.split].clone();
+        let shaped = self.shape(messages, &split, &offsets)?;
+        self.watermark.latest = shaped.latest(&self.plan.shape).max(self.watermark.latest);
+        self.watermark.due = true;
+        if self.plan.speed == Speed::Max {
+            return Ok(Read::Rows { epoch: Some(epoch), data: shaped.data, bytes, extent });
+        }
+        self.pace.hold(shaped.data, extent);
+        Ok(Read::Idle(Some(Duration::ZERO)))
+    }
+
+    fn shape(&mut self, messages: RecordBatch, split: &Split, offsets: &[u64]) -> Result<Shaped> {
+        let file = &self.found[split.file];
+        let seq = |offset: &u64| self.plan.shape.layout.seq(split.file as u64, *offset, 0);
+        let seqs: Option<Vec<i64>> = offsets.iter().map(seq).collect();
+        let seqs = seqs.ok_or_else(|| Error::run(format!("{}: it has too many rows for one source", file.name)))?;
+        let messages = with_partitions(messages, file, &self.plan)?;
+        let shaped = self.shaper.shape(messages.clone(), seqs)?;
+        for (row, reason) in &shaped.refused {
+            let raw = self.open.as_ref().and_then(|open| open.batches.raw(offsets[*row])).map(<[u8]>::to_vec);
+            let raw = raw.unwrap_or_else(|| crate::formats::json_line(&messages, *row).into_bytes());
+            let place = Place {
+                topic: &file.name,
+                partition: split.file as i32,
+                offset: offsets[*row] as i64,
+                timestamp: None,
+            };
+            self.context.refusals.refuse(&place, None, &raw, reason)?;
+        }
+        Ok(shaped)
+    }
+}
+
+/// Adds the columns that stand in the path.
+fn with_partitions(messages: RecordBatch, file: &Found, plan: &FilePlan) -> Result<RecordBatch> {
+    let mut columns = messages.columns().to_vec();
+    for name in &plan.partitions {
+        let value = file.partitions.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let column: StringArray = std::iter::repeat_n(value, messages.num_rows()).collect();
+        columns.push(Arc::new(column) as ArrayRef);
+    }
+    Ok(RecordBatch::try_new(Arc::clone(&plan.columns), columns)?)
+}

@@ -1,0 +1,90 @@
+//! Row groups of Parquet files.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::{CastOptions, cast_with_options};
+use arrow::datatypes::{Field, Schema};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use super::splits::Found;
+use super::{BATCH_ROWS, Bad, Batches};
+use crate::error::{Error, Result};
+use crate::formats::MessageSchema;
+use crate::spec::expression::plain;
+
+fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
+    let file = File::open(path).map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
+    ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| Error::run(format!("{}: {error}", path.display())))
+}
+
+/// The columns of a file, of the plain types that stand for theirs.
+pub fn schema(path: &Path) -> Result<Vec<Field>> {
+    let builder = builder(path)?;
+    let fields = builder.schema().fields().iter();
+    Ok(fields.map(|field| field.as_ref().clone().with_data_type(plain(field.data_type()))).collect())
+}
+
+/// Rows and bytes of each row group.
+pub fn row_groups(path: &Path) -> Result<Vec<(u64, u64)>> {
+    let builder = builder(path)?;
+    let groups = builder.metadata().row_groups().iter();
+    Ok(groups.map(|group| (group.num_rows() as u64, group.compressed_size() as u64)).collect())
+}
+
+/// Opens a row group; its columns are those of `messages`.
+pub fn open(found: &Found, row_group: usize, first_row: u64, messages: &MessageSchema) -> Result<RowGroup> {
+    let builder = builder(&found.path)?;
+    let names: Vec<&str> = messages.fields.iter().map(|field| field.name.as_str()).collect();
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    let reader = builder.with_row_groups(vec![row_group]).with_projection(mask).with_batch_size(BATCH_ROWS).build();
+    let reader = reader.map_err(|error| Error::run(format!("{}: {error}", found.name)))?;
+    Ok(RowGroup {
+        reader,
+        schema: Arc::new(Schema::new(messages.arrow_fields())),
+        next_row: first_row,
+        name: found.name.clone(),
+    })
+}
+
+/// The rows of a row group.
+pub struct RowGroup {
+    reader: ParquetRecordBatchReader,
+    schema: Arc<Schema>,
+    next_row: u64,
+    name: String,
+}
+
+impl Batches for RowGroup {
+    fn next(&mut self, _bad: &mut Vec<Bad>) -> Result<Option<(RecordBatch, Vec<u64>)>> {
+        let Some(batch) = self.reader.next() else { return Ok(None) };
+        let batch = batch.map_err(|error| Error::run(format!("{}: {error}", self.name)))?;
+        let columns =
+            self.schema.fields().iter().map(|field| self.column(&batch, field)).collect::<Result<Vec<_>>>()?;
+        let offsets = (self.next_row..self.next_row + batch.num_rows() as u64).collect();
+        self.next_row += batch.num_rows() as u64;
+        Ok(Some((RecordBatch::try_new(Arc::clone(&self.schema), columns)?, offsets)))
+    }
+
+    fn raw(&self, _offset: u64) -> Option<&[u8]> {
+        None
+    }
+}
+
+impl RowGroup {
+    /// The column for `field`; one that this file lacks is null, one of another type is cast.
+    fn column(&self, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(arrow::array::new_null_array(field.data_type(), batch.num_rows()));
+        };
+        if column.data_type() == field.data_type() {
+            return Ok(Arc::clone(column));
+        }
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        let failed = |error| Error::run(format!("{}: column `{}`: {error}", self.name, field.name()));
+        cast_with_options(column, field.data_type(), &options).map_err(failed)
+    }
+}

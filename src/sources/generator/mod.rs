@@ -1,0 +1,250 @@
+//! `generator`: a seeded synthetic market.
+
+mod market;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+
+use super::seq::SeqLayout;
+use super::shape::{ShapePlan, ShapeSpec, Shaper};
+use super::{Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
+use crate::batch::{Epoch, Mark, Origin};
+use crate::error::Result;
+use crate::formats::{ColumnType, MessageField, MessageSchema};
+use crate::operators::watermarks::origin;
+use crate::runtime::Prepare;
+use crate::sources::file::Speed;
+use crate::spec::{At, Check, Edge, Fields, nanoseconds};
+use arrow::array::{Float64Array, StringArray, TimestampNanosecondArray};
+use arrow::datatypes::{Schema, TimeUnit};
+use market::{Market, MarketConfig, Side, Tick};
+
+/// `seq` counts the ticks of a symbol; the symbol stands in its low bits.
+const LAYOUT: SeqLayout = SeqLayout::Messages { partition: 17, row: 0 };
+/// Event time that a step covers where nothing paces it.
+const FREE_RUNNING_TICKS: f64 = 8192.0;
+
+struct GeneratorSpec {
+    symbols: At<u64>,
+    rate: At<f64>,
+    seed: u64,
+    start: At<String>,
+    duration: Option<Duration>,
+    regular: bool,
+    speed: Speed,
+    shape: ShapeSpec,
+}
+
+pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
+    let span = fields.span().clone();
+    let or = |text: &str| At::new(text.to_string(), span.clone());
+    let symbols = fields.get("symbols", "how many symbols: 1 to 100,000; 50 by default").optional();
+    let rate = fields.get("rate", "ticks a second of event time, all symbols together; 1000 by default").optional();
+    Box::new(GeneratorSpec {
+        symbols: symbols.unwrap_or(At::new(50, span.clone())),
+        rate: rate.unwrap_or(At::new(1000.0, span.clone())),
+        seed: fields.get("seed", "the same seed gives the same ticks").or(1),
+        start: fields
+            .get("start", "event time of the first tick")
+            .optional()
+            .unwrap_or_else(|| or("2026-01-05T14:30:00Z")),
+        duration: fields
+            .get("duration", "how much event time there is; for ever by default")
+            .optional()
+            .map(|at| at.value),
+        regular: fields.get("regular", "every symbol ticks at the same, steady rate").or(false),
+        speed: fields
+            .get("speed", "1 is real time (the default), 10 ten times as fast; `max`: as fast as possible")
+            .or(Speed::Times(1.0)),
+        shape: ShapeSpec::read(fields, Some("timestamp"), Some("symbol")),
+    })
+}
+
+fn columns() -> MessageSchema {
+    let field = |name: &str, kind| MessageField::new(name, kind);
+    MessageSchema {
+        fields: vec![
+            field("symbol", ColumnType::Text),
+            field("timestamp", ColumnType::Timestamp(TimeUnit::Nanosecond)),
+            field("price", ColumnType::Double),
+            field("volume", ColumnType::Double),
+            field("side", ColumnType::Text),
+        ],
+    }
+}
+
+impl SourceSpec for GeneratorSpec {
+    fn plan(&self, _name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
+        let findings = check.findings;
+        if !(1..=100_000).contains(&self.symbols.value) {
+            findings.mistake(&self.symbols.span, "there can be 1 to 100000 symbols");
+        }
+        if !(self.rate.value > 0.0 && self.rate.value <= 1e9) {
+            findings.mistake(&self.rate.span, "a rate is above 0 and at most 1e9 ticks a second");
+        }
+        let start =
+            chrono::DateTime::parse_from_rfc3339(&self.start).ok().and_then(|start| start.timestamp_nanos_opt());
+        if start.is_none() {
+            findings.mistake(&self.start.span, "`start` is a time like 2026-01-05T14:30:00Z");
+        }
+        let messages = columns();
+        let (edge, shape) = self.shape.plan(messages.arrow_fields(), LAYOUT, check)?;
+        // A paced market steps with the epochs of the job, a free-running one by rows.
+        let step = match self.speed {
+            Speed::Times(times) => check.job.epoch.as_secs_f64() * times,
+            Speed::Max => FREE_RUNNING_TICKS / self.rate.value.max(1e-9),
+        };
+        let config = MarketConfig {
+            seed: self.seed,
+            symbols: self.symbols.value as u32,
+            rate: self.rate.value,
+            start: start?,
+            step: ((step * 1e9) as i64).max(1),
+            regular: self.regular,
+        };
+        let steps = self.duration.map(|duration| (nanoseconds(duration) / config.step).max(1) as u64);
+        Some((
+            edge,
+            Arc::new(GeneratorPlan { config, steps, speed: self.speed, epoch: check.job.epoch, shape, messages }),
+        ))
+    }
+}
+
+#[derive(Clone)]
+struct GeneratorPlan {
+    config: MarketConfig,
+    steps: Option<u64>,
+    speed: Speed,
+    epoch: Duration,
+    shape: Arc<ShapePlan>,
+    messages: MessageSchema,
+}
+
+impl SourcePlan for GeneratorPlan {
+    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn shape(&self) -> &Arc<ShapePlan> {
+        &self.shape
+    }
+
+    fn messages(&self) -> &MessageSchema {
+        &self.messages
+    }
+
+    fn details(&self) -> Vec<String> {
+        vec![format!("{} symbols, {} ticks/s, seed {}", self.config.symbols, self.config.rate, self.config.seed)]
+    }
+}
+
+impl PreparedSource for GeneratorPlan {
+    fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
+        let (worker, workers) = (context.worker as u32, context.workers as u32);
+        Box::new(GeneratorReader {
+            market: Market::new(&self.config, worker, workers),
+            counts: vec![0; self.config.symbols as usize],
+            names: (0..self.config.symbols).map(Market::symbol_name).collect(),
+            shaper: Shaper::new(Arc::clone(&self.shape)),
+            plan: self.clone(),
+            origin: origin(context.node, context.worker),
+            start: context.start,
+            began: Instant::now(),
+            step: 0,
+            ticks: Vec::new(),
+            watermark: None,
+        })
+    }
+
+    fn extent(&self) -> Option<u64> {
+        // In the unit of `extent`: ns of event time, of each worker; the bar adds them up.
+        self.steps.map(|steps| steps * self.config.step as u64)
+    }
+}
+
+struct GeneratorReader {
+    market: Market,
+    counts: Vec<u64>,
+    names: Vec<String>,
+    shaper: Shaper,
+    plan: GeneratorPlan,
+    origin: Origin,
+    start: Epoch,
+    began: Instant,
+    step: u64,
+    ticks: Vec<Tick>,
+    watermark: Option<i64>,
+}
+
+impl GeneratorReader {
+    /// Epochs follow from the step alone, so that the same seed makes the same epochs.
+    fn epoch(&self, step: u64) -> Epoch {
+        match self.plan.speed {
+            Speed::Times(_) => self.start + step * self.plan.epoch.as_micros() as u64,
+            Speed::Max => self.start + step,
+        }
+    }
+
+    fn rows(&mut self) -> Result<RecordBatch> {
+        let mut seqs = Vec::with_capacity(self.ticks.len());
+        for tick in &self.ticks {
+            let count = &mut self.counts[tick.symbol as usize];
+            seqs.extend(LAYOUT.seq(u64::from(tick.symbol), *count, 0));
+            *count += 1;
+        }
+        let ticks = &self.ticks;
+        let schema = Arc::new(Schema::new(self.plan.messages.arrow_fields()));
+        let symbols = StringArray::from_iter_values(ticks.iter().map(|tick| self.names[tick.symbol as usize].as_str()));
+        let sides = StringArray::from_iter_values(ticks.iter().map(|tick| Side::as_str(tick.side)));
+        let messages = RecordBatch::try_new(
+            schema,
+            vec![
+                Arc::new(symbols),
+                Arc::new(TimestampNanosecondArray::from_iter_values(ticks.iter().map(|tick| tick.event_time))),
+                Arc::new(Float64Array::from_iter_values(ticks.iter().map(|tick| tick.price))),
+                Arc::new(Float64Array::from_iter_values(ticks.iter().map(|tick| tick.size))),
+                Arc::new(sides),
+            ],
+        )?;
+        Ok(self.shaper.shape(messages, seqs)?.data)
+    }
+}
+
+impl Reader for GeneratorReader {
+    fn cut(&self) -> Cut {
+        Cut::Rows
+    }
+
+    fn origins(&self) -> Vec<Origin> {
+        vec![self.origin]
+    }
+
+    fn read(&mut self) -> Result<Read> {
+        if let Some(time) = self.watermark.take() {
+            return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
+        }
+        if self.plan.steps.is_some_and(|steps| self.step >= steps) {
+            return Ok(Read::End);
+        }
+        if let Speed::Times(_) = self.plan.speed {
+            // The ticks of a step are sent when the step is over.
+            let due = self.plan.epoch * (self.step as u32 + 1);
+            if let Some(wait) = due.checked_sub(self.began.elapsed()).filter(|wait| !wait.is_zero()) {
+                return Ok(Read::Idle(Some(wait)));
+            }
+        }
+        let epoch = self.epoch(self.step);
+        self.step += 1;
+        self.ticks.clear();
+        self.market.step(&mut self.ticks);
+        if self.ticks.is_empty() {
+            return Ok(Read::Advance(epoch));
+        }
+        let data = self.rows()?;
+        self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
+        let bytes = data.get_array_memory_size();
+        Ok(Read::Rows { epoch: Some(epoch), data, bytes, extent: self.plan.config.step as u64 })
+    }
+}

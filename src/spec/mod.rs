@@ -1,0 +1,20 @@
+//! From the text of a dataflow file to a [`Spec`] (what was written), and from there to a [`Plan`] (checked and typed).
+
+mod expand;
+mod explain;
+pub mod expression;
+mod fields;
+mod mistakes;
+mod plan;
+mod read;
+pub mod schema;
+mod select;
+mod values;
+
+pub use explain::{Format, explain};
+pub use fields::{Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
+pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean};
+pub use plan::{Check, Edge, EdgeKind, JobPlan, Plan, PlannedNode, Role};
+pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
+pub use select::{Projection, Refused, Select, surviving};
+pub use values::{Size, nanoseconds};

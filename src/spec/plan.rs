@@ -1,0 +1,318 @@
+//! From a [`Spec`] to a [`Plan`]: names resolved, nodes in the order of the data, every edge typed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+use super::mistakes::{At, Findings, Mistakes, Span, did_you_mean};
+use super::read::{Body, Files, JobSpec, NodeSpec, Spec};
+use crate::error::{Error, Result};
+use crate::operators::OperatorPlan;
+use crate::sinks::SinkPlan;
+use crate::sources::SourcePlan;
+
+/// What the rows of an edge mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EdgeKind {
+    /// Every row is a new one.
+    Append,
+    /// Rows insert, replace and delete: they carry `__op` and `revision`.
+    Changes,
+}
+
+impl std::fmt::Display for EdgeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            EdgeKind::Append => "append",
+            EdgeKind::Changes => "changes",
+        })
+    }
+}
+
+/// The output of a node.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    /// Columns and types: first those that are written where nothing else is asked for, then the hidden ones
+    /// (built-in columns, keys that a `select` left out), which can still be named.
+    pub schema: SchemaRef,
+    /// How many columns are not hidden.
+    pub visible: usize,
+    /// The columns that rows are grouped by.
+    pub key: Vec<usize>,
+    /// What the rows mean.
+    pub kind: EdgeKind,
+    /// Each row is already at the worker that owns its key.
+    pub placed: bool,
+    /// All rows of a key come from one partition of one source, in order, so they may be taken as they arrive.
+    pub in_order: bool,
+}
+
+impl Edge {
+    /// The position of the column `name`.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.schema.index_of(name).ok()
+    }
+}
+
+/// What a node needs to be checked and typed.
+pub struct Check<'a> {
+    /// Where mistakes go.
+    pub findings: &'a Findings,
+    /// Where schemas and data are found.
+    pub files: &'a Files,
+    /// The settings of the job.
+    pub job: &'a JobSpec,
+    /// The whole dataflow file.
+    pub text: &'a str,
+}
+
+/// What a node does, checked and typed.
+#[derive(Clone)]
+pub enum Role {
+    /// Rows come from it.
+    Source(Arc<dyn SourcePlan>),
+    /// Rows go through it.
+    Operator(Arc<dyn OperatorPlan>),
+    /// Rows end in it.
+    Sink(Arc<dyn SinkPlan>),
+}
+
+impl Role {
+    /// `source`, `operator` or `sink`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Role::Source(_) => "source",
+            Role::Operator(_) => "operator",
+            Role::Sink(_) => "sink",
+        }
+    }
+}
+
+/// A node, checked and typed.
+#[derive(Clone)]
+pub struct PlannedNode {
+    /// Its name.
+    pub name: String,
+    /// Its `type`.
+    pub kind: &'static str,
+    /// Positions, in the plan, of the nodes whose rows it takes.
+    pub inputs: Vec<usize>,
+    /// What comes out; for a sink, what comes in.
+    pub edge: Edge,
+    /// What it does.
+    pub role: Role,
+}
+
+/// `[job]`, and the name.
+#[derive(Clone, Debug)]
+pub struct JobPlan {
+    /// The name of the job.
+    pub name: String,
+    /// Its settings.
+    pub settings: JobSpec,
+    /// Where relative paths begin.
+    pub base: std::path::PathBuf,
+}
+
+/// A dataflow file, checked and typed.
+#[derive(Clone)]
+pub struct Plan {
+    /// The job.
+    pub job: JobPlan,
+    /// The nodes: each one after those whose rows it takes.
+    pub nodes: Vec<PlannedNode>,
+}
+
+impl Plan {
+    /// Reads and plans the dataflow file `text`. Returns the plan and its warnings, or all mistakes at once.
+    pub fn of(path: &Path, text: &str, files: &Files) -> Result<(Plan, Spec, Mistakes)> {
+        let findings = Findings::default();
+        let spec = Spec::read(text, &findings);
+        let check = Check { findings: &findings, files, job: &spec.job, text };
+        let nodes = plan_nodes(&spec.nodes, &check);
+        check_tests(&spec, &findings);
+        if findings.is_empty() {
+            let job = JobPlan { name: spec.name.clone(), settings: spec.job.clone(), base: files.path("") };
+            return Ok((Plan { job, nodes }, spec, findings.warnings(path, text)));
+        }
+        Err(Error::Dataflow(Box::new(findings.mistakes(path, text))))
+    }
+
+    /// The position of the node `name`.
+    pub fn position(&self, name: &str) -> Option<usize> {
+        self.nodes.iter().position(|node| node.name == name)
+    }
+}
+
+fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
+    check_names(specs, check.findings);
+    let inputs: Vec<Vec<Option<usize>>> = specs.iter().map(|node| resolve(node, specs, check.findings)).collect();
+    let order = order(specs, &inputs, check.findings);
+    let mut nodes: Vec<PlannedNode> = Vec::new();
+    let mut position = vec![None; specs.len()];
+    for at in order {
+        // What reads from a node with a mistake is left unplanned: its own mistakes would only be echoes.
+        let planned: Option<Vec<usize>> =
+            inputs[at].iter().map(|input| input.and_then(|input| position[input])).collect();
+        let Some(inputs) = planned else { continue };
+        if let Some((edge, role)) = plan_node(&specs[at], &inputs, &nodes, check) {
+            position[at] = Some(nodes.len());
+            let (name, kind) = (specs[at].name.value.clone(), specs[at].kind);
+            nodes.push(PlannedNode { name, kind, inputs, edge, role });
+        }
+    }
+    warn_of_unread(specs, &inputs, check.findings);
+    nodes
+}
+
+fn plan_node(spec: &NodeSpec, inputs: &[usize], nodes: &[PlannedNode], check: &Check<'_>) -> Option<(Edge, Role)> {
+    match spec.body.as_ref()? {
+        Body::Source(source) => {
+            let (edge, plan) = source.plan(&spec.name, check)?;
+            Some((edge, Role::Source(plan)))
+        }
+        Body::Operator(operator) => {
+            let (edge, plan) = operator.plan(&union(spec, inputs, nodes, check.findings)?, check)?;
+            Some((edge, Role::Operator(plan)))
+        }
+        Body::Sink(sink) => {
+            let input = union(spec, inputs, nodes, check.findings)?;
+            let plan = sink.plan(&spec.name, &input, check)?;
+            Some((input, Role::Sink(plan)))
+        }
+    }
+}
+
+fn check_names(specs: &[NodeSpec], findings: &Findings) {
+    for (i, node) in specs.iter().enumerate() {
+        if specs[..i].iter().any(|other| other.name.value == node.name.value) {
+            findings.mistake(&node.name.span, format!("there are two nodes named `{}`", node.name.value));
+        }
+    }
+    let is = |body: fn(&Body) -> bool| specs.iter().any(|node| node.body.as_ref().is_none_or(body));
+    if !is(|body| matches!(body, Body::Source(_))) {
+        findings.mistake(&(0..0), "there is no source: add a table [sources.NAME]");
+    }
+    if !is(|body| matches!(body, Body::Sink(_))) {
+        findings.mistake(&(0..0), "there is no sink: add a table [sinks.NAME]");
+    }
+}
+
+fn is_sink(node: &NodeSpec) -> bool {
+    matches!(node.body, Some(Body::Sink(_)))
+}
+
+fn resolve(node: &NodeSpec, specs: &[NodeSpec], findings: &Findings) -> Vec<Option<usize>> {
+    let find = |input: &At<String>| {
+        let found = specs.iter().position(|other| other.name.value == input.value && !is_sink(other));
+        if found.is_none() {
+            let names = specs.iter().filter(|other| !is_sink(other) && other.name.value != node.name.value);
+            let near = did_you_mean(input, names.map(|other| other.name.value.as_str()));
+            findings.mistake(&input.span, format!("there is no source or operator `{}`{near}", input.value));
+        }
+        found
+    };
+    if node.inputs.is_empty() && matches!(node.body, Some(Body::Operator(_) | Body::Sink(_))) {
+        findings.mistake(&node.name.span, format!("`{}` has no input", node.name.value));
+    }
+    node.inputs.iter().map(find).collect()
+}
+
+/// Depth first, inputs before the nodes that read them; a cycle is a mistake.
+fn order(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &Findings) -> Vec<usize> {
+    fn visit(at: usize, inputs: &[Vec<Option<usize>>], path: &mut Vec<usize>, order: &mut Vec<usize>) -> Option<usize> {
+        if order.contains(&at) {
+            return None;
+        }
+        if path.contains(&at) {
+            return Some(at);
+        }
+        path.push(at);
+        let cycle = inputs[at].iter().flatten().find_map(|input| visit(*input, inputs, path, order));
+        if cycle.is_none() {
+            path.pop();
+            order.push(at);
+        }
+        cycle
+    }
+    let mut sorted = Vec::new();
+    for at in 0..specs.len() {
+        let mut path = Vec::new();
+        if let Some(start) = visit(at, inputs, &mut path, &mut sorted) {
+            let from = path.iter().position(|node| *node == start).unwrap_or(0);
+            let names: Vec<&str> =
+                path[from..].iter().chain([&start]).map(|node| specs[*node].name.value.as_str()).collect();
+            findings.mistake(&specs[start].name.span, format!("a cycle: {}", names.join(" <- ")));
+            return Vec::new();
+        }
+    }
+    sorted
+}
+
+/// The edge that several inputs make together: the same columns, of the same types, in the same order.
+fn union(spec: &NodeSpec, inputs: &[usize], nodes: &[PlannedNode], findings: &Findings) -> Option<Edge> {
+    let (first, rest) = inputs.split_first()?;
+    let mut edge = nodes[*first].edge.clone();
+    for (other, at) in rest.iter().zip(&spec.inputs[1..]) {
+        let other = &nodes[*other].edge;
+        if let Some(difference) = difference(&edge, other) {
+            let message = format!("`{}` and `{}` differ: {difference}", spec.inputs[0].value, at.value);
+            findings.mistake(&at.span, message);
+            return None;
+        }
+        edge.in_order = false;
+        edge.placed &= other.placed;
+    }
+    Some(edge)
+}
+
+fn difference(one: &Edge, other: &Edge) -> Option<String> {
+    if one.kind != other.kind {
+        return Some(format!("one is {}, the other {}", one.kind, other.kind));
+    }
+    if one.key != other.key {
+        return Some("they are keyed by different columns".to_string());
+    }
+    let (left, right) = (one.schema.fields(), other.schema.fields());
+    for (left, right) in left.iter().zip(right.iter()) {
+        if left.name() != right.name() || left.data_type() != right.data_type() {
+            let show = |field: &arrow::datatypes::Field| format!("`{}` ({})", field.name(), field.data_type());
+            return Some(format!(
+                "one has {}, the other {}; bring them together with `select`",
+                show(left),
+                show(right)
+            ));
+        }
+    }
+    (one.visible != other.visible || left.len() != right.len())
+        .then(|| format!("one has {} columns, the other {}", one.visible, other.visible))
+}
+
+fn warn_of_unread(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &Findings) {
+    for (at, node) in specs.iter().enumerate() {
+        let read = inputs.iter().flatten().any(|input| *input == Some(at));
+        if !read && matches!(node.body, Some(Body::Source(_) | Body::Operator(_))) {
+            findings.warning(&node.name.span, format!("nothing reads `{}`", node.name.value));
+        }
+    }
+}
+
+fn check_tests(spec: &Spec, findings: &Findings) {
+    let nodes = |wanted: fn(&Body) -> bool| {
+        let named = spec.nodes.iter().filter(move |node| node.body.as_ref().is_none_or(wanted));
+        named.map(|node| node.name.value.as_str()).collect::<Vec<_>>()
+    };
+    let sources = nodes(|body| matches!(body, Body::Source(_)));
+    let tested = nodes(|body| !matches!(body, Body::Sink(_)));
+    let check = |name: &At<String>, known: &[&str], what: &str, span: &Span| {
+        if !known.contains(&name.value.as_str()) {
+            let near = did_you_mean(name, known.iter().copied());
+            findings.mistake(span, format!("there is no {what} `{}`{near}", name.value));
+        }
+    };
+    for test in &spec.tests {
+        test.input.iter().for_each(|(name, _)| check(name, &sources, "source", &name.span));
+        test.expect.iter().for_each(|(name, _)| check(name, &tested, "source or operator", &name.span));
+    }
+}
