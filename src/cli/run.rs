@@ -66,14 +66,8 @@ pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool) -> Result<
 
 fn wait(local: &Local, progress: &mut Progress, signal: &AtomicU8) {
     let mut stopping = false;
-    let mut looks = 0;
-    while !local.is_finished() {
-        // Short jobs end at once, long ones are looked at now and then.
-        looks += 1;
-        std::thread::sleep(if looks < 50 { Duration::from_millis(2) } else { LOOK });
-        if looks >= 50 {
-            progress.tick();
-        }
+    while !local.wait(LOOK) {
+        progress.tick();
         if !stopping && signal.load(Ordering::Relaxed) > 0 {
             stopping = true;
             print::tell("stopping: what was read is still written; once more ends at once");

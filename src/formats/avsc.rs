@@ -232,3 +232,139 @@ fn type_name(json: &Value) -> Option<&str> {
 fn simple_name(name: &str) -> &str {
     name.rsplit('.').next().unwrap_or(name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The schema of a record with these fields, each told as its column and how it may be missing.
+    fn fields(json: &str) -> Result<Vec<String>, SchemaMistake> {
+        let schema = MessageSchema::from_avsc(&format!(r#"{{"type":"record","name":"r","fields":[{json}]}}"#))?;
+        let describe = |field: MessageField| {
+            let null = if field.nullable { " or null" } else { "" };
+            let default = field.default.map(|default| format!(", by default {default}")).unwrap_or_default();
+            format!("{} {}{null}{default}", field.name, field.kind)
+        };
+        Ok(schema.fields.into_iter().map(describe).collect())
+    }
+
+    fn one(kind: &str) -> Result<Vec<String>, SchemaMistake> {
+        fields(&format!(r#"{{"name":"x","type":{kind}}}"#))
+    }
+
+    #[test]
+    fn every_type_that_can_be_a_column_becomes_one() {
+        for (kind, expected) in [
+            (r#""string""#, "text"),
+            (r#""boolean""#, "boolean"),
+            (r#""int""#, "int"),
+            (r#""long""#, "bigint"),
+            (r#""float""#, "float"),
+            (r#""double""#, "double"),
+            (r#"{"type":"string"}"#, "text"),
+            (r#"{"type":{"type":"long","logicalType":"timestamp-micros"}}"#, "timestamp_us"),
+            (r#"{"type":"bytes","logicalType":"decimal","precision":18,"scale":8}"#, "decimal(18,8)"),
+            (r#"{"type":"fixed","name":"f","size":8,"logicalType":"decimal","precision":18}"#, "decimal(18,0)"),
+            (r#"{"type":"int","logicalType":"date"}"#, "date"),
+            (r#"{"type":"int","logicalType":"time-millis"}"#, "time_ms"),
+            (r#"{"type":"long","logicalType":"time-micros"}"#, "time_us"),
+            (r#"{"type":"long","logicalType":"timestamp-millis"}"#, "timestamp_ms"),
+            (r#"{"type":"long","logicalType":"timestamp-nanos"}"#, "timestamp_ns"),
+            (r#"{"type":"long","logicalType":"local-timestamp-millis"}"#, "timestamp_ms"),
+            (r#"{"type":"string","logicalType":"uuid"}"#, "uuid"),
+            (r#"{"type":"long","logicalType":"made-up"}"#, "bigint"),
+            (r#"{"type":"enum","name":"side","symbols":["buy","sell"]}"#, "text"),
+            (r#"["null","double"]"#, "double or null"),
+            (r#"["double","null"]"#, "double or null"),
+            (r#"["double"]"#, "double"),
+        ] {
+            assert_eq!(one(kind), Ok(vec![format!("x {expected}")]), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_column_is_refused_by_name() {
+        for (kind, expected) in [
+            (r#""bytes""#, "bytes can only be a column as a decimal"),
+            (r#"{"type":"fixed","name":"f","size":2}"#, "fixed can only be a column as a decimal"),
+            (r#"{"type":"array","items":"long"}"#, "an array cannot be a column"),
+            (r#"{"type":"map","values":"long"}"#, "a map cannot be a column"),
+            (r#"{"type":"record","name":"inner","fields":[]}"#, "a record inside the record cannot be a column"),
+            (r#""null""#, "null alone cannot be a column"),
+            (r#"["null"]"#, "only a union of null and one other type can be a column"),
+            (r#"["null","int","string"]"#, "only a union of null and one other type can be a column"),
+            (r#""strnig""#, "\"strnig\" is no type"),
+            (r#"{"type":"int","logicalType":"timestamp-millis"}"#, "timestamp-millis describes the type long, not int"),
+            (r#"{"type":"bytes","logicalType":"decimal","precision":39}"#, "a decimal has a precision of 1 to 38"),
+            (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":5}"#, "a decimal has a precision of 1 to 38"),
+            (r#"{"type":"bytes","logicalType":"decimal"}"#, "a decimal has a precision of 1 to 38"),
+            ("7", "its type is not understood"),
+            ("{}", "its type is not understood"),
+        ] {
+            let mistake = one(kind).unwrap_err();
+            assert!(mistake.message.starts_with(&format!("field \"x\": {expected}")), "{kind}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn a_type_named_once_can_be_used_again() {
+        let side = r#"{"name":"a","type":{"type":"enum","name":"org.side","symbols":["buy"]}}"#;
+        assert_eq!(fields(&format!(r#"{side},{{"name":"b","type":["null","org.side"]}}"#)).unwrap(), ["a text", "b text or null"]);
+    }
+
+    #[test]
+    fn a_default_is_one_the_column_can_hold() {
+        let field = |kind: &str, default: &str| fields(&format!(r#"{{"name":"x","type":{kind},"default":{default}}}"#));
+        assert_eq!(field(r#""double""#, "1.5").unwrap(), ["x double, by default 1.5"]);
+        assert_eq!(field(r#"["null","double"]"#, "null").unwrap(), ["x double or null"]);
+        assert_eq!(field(r#""double""#, "null").unwrap_err().message, "field \"x\": its default: x: null is not a double");
+        assert!(field(r#""double""#, "{}").is_err());
+    }
+
+    #[test]
+    fn the_default_of_a_decimal_is_the_bytes_of_its_digits() {
+        let decimal = |default: &str| {
+            let kind = r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#;
+            fields(&format!(r#"{{"name":"x","type":{kind},"default":"{default}"}}"#))
+        };
+        assert_eq!(decimal(r"\u0000").unwrap(), [r#"x decimal(9,2), by default "0e-2""#]);
+        assert_eq!(decimal(r"\u00ff\u0085").unwrap(), [r#"x decimal(9,2), by default "-123e-2""#]);
+        for wrong in ["0.00", "", r"\u0100", r"\u007f\u0000\u0000\u0000\u0000"] {
+            assert!(decimal(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn names_and_aliases_stand_for_one_field() {
+        let open = r#"{"name":"open","type":"double","aliases":["1. open","o"]}"#;
+        let schema = MessageSchema::from_avsc(&format!(r#"{{"type":"record","name":"r","fields":[{open}]}}"#)).unwrap();
+        assert_eq!(schema.fields[0].aliases, ["1. open", "o"]);
+        let mistake = fields(&format!(r#"{open},{{"name":"o","type":"int"}}"#)).unwrap_err();
+        assert_eq!(mistake.message, "field \"o\": \"o\" names two fields");
+    }
+
+    #[test]
+    fn an_array_of_records_describes_its_records() {
+        let text = r#"{"type":"array","items":{"type":"record","name":"r","fields":[{"name":"x","type":"int"}]}}"#;
+        assert_eq!(MessageSchema::from_avsc(text).unwrap().fields.len(), 1);
+    }
+
+    #[test]
+    fn a_mistake_tells_where_it_is() {
+        let text = "{\"type\": \"record\", \"name\": \"r\", \"fields\": [\n  {\"name\": \"x\", \"type\": \"money\"}]}";
+        let mistake = MessageSchema::from_avsc(text).unwrap_err();
+        assert_eq!(mistake.to_string(), "2:12: field \"x\": \"money\" is no type");
+        assert_eq!(MessageSchema::from_avsc("{").unwrap_err().at, Some((1, 1)));
+        for wrong in ["{}", "[]", "7", "\"string\"", r#"{"type":"record","name":"r"}"#] {
+            let mistake = MessageSchema::from_avsc(wrong).unwrap_err();
+            assert_eq!(mistake.message, "a message is described by a record with fields", "{wrong}");
+        }
+        assert!(fields("7").unwrap_err().message.starts_with("a field has no name"));
+    }
+
+    #[test]
+    fn names_of_any_kind_do_no_harm() {
+        let text = r#"{"type":"record","name":"1 r","aliases":["2 x"],"fields":[{"name":"é x","type":{"type":"enum","name":"","symbols":[]}}]}"#;
+        assert_eq!(MessageSchema::from_avsc(text).unwrap().fields[0].name, "é x");
+    }
+}

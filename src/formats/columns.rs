@@ -136,25 +136,28 @@ impl Column {
 
     #[inline]
     fn push_number(&mut self, value: Number<'_>) -> Result<(), Undecodable> {
-        match self.values.push_number(value) {
-            Some(()) => Ok(self.pushed()),
-            None => Err(self.refuse(value.text())),
+        if self.values.push_number(value).is_none() {
+            return Err(self.refuse(value.text()));
         }
+        self.pushed();
+        Ok(())
     }
 
     #[inline]
     fn push_text(&mut self, value: &str) -> Result<(), Undecodable> {
-        match self.values.push_text(value) {
-            Some(()) => Ok(self.pushed()),
-            None => Err(self.refuse(&format!("{:?}", super::excerpt(value)))),
+        if self.values.push_text(value).is_none() {
+            return Err(self.refuse(&format!("{:?}", super::excerpt(value))));
         }
+        self.pushed();
+        Ok(())
     }
 
     fn push_boolean(&mut self, value: bool) -> Result<(), Undecodable> {
-        match self.values.push_boolean(value) {
-            Some(()) => Ok(self.pushed()),
-            None => Err(self.refuse(if value { "true" } else { "false" })),
+        if self.values.push_boolean(value).is_none() {
+            return Err(self.refuse(if value { "true" } else { "false" }));
         }
+        self.pushed();
+        Ok(())
     }
 
     fn push_null(&mut self) -> Result<(), Undecodable> {
@@ -465,5 +468,156 @@ fn boolean(text: &str) -> Option<bool> {
         Some(false)
     } else {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::AsArray;
+
+    const KINDS: [&str; 16] = [
+        "text",
+        "uuid",
+        "boolean",
+        "int",
+        "bigint",
+        "float",
+        "double",
+        "decimal(9,2)",
+        "date",
+        "time_s",
+        "time_ms",
+        "time_us",
+        "time_ns",
+        "timestamp_s",
+        "timestamp_ms",
+        "timestamp_ns",
+    ];
+
+    fn field(kind: &str) -> MessageField {
+        MessageField::new(kind, kind.parse().unwrap())
+    }
+
+    fn columns(kinds: &[&str]) -> Columns {
+        let fields = kinds.iter().map(|kind| field(kind)).collect();
+        Columns::new(&MessageSchema { fields }, None)
+    }
+
+    /// The message of a value that a column refuses.
+    fn refused(kind: &str, value: &str) -> String {
+        columns(&[kind]).set_text(0, value).unwrap_err().reason
+    }
+
+    #[test]
+    fn nulls_stand_in_columns_of_every_type() {
+        let mut columns = columns(&KINDS);
+        columns.end_row().unwrap();
+        (0..KINDS.len()).for_each(|column| columns.set_null(column).unwrap());
+        columns.end_row().unwrap();
+        let batch = columns.finish().unwrap();
+        assert_eq!(batch.num_rows(), 2);
+        assert!(batch.columns().iter().all(|column| column.null_count() == 2));
+        assert_eq!(columns.finish().unwrap().num_rows(), 0);
+    }
+
+    #[test]
+    fn taking_back_rows_leaves_the_others_as_they_were() {
+        let mut columns = columns(&KINDS);
+        let texts = ["x", "67e55044-10b1-426f-9247-bb680e5fe0c8", "true", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1"];
+        let rows = |columns: &mut Columns, count: usize| {
+            for _ in 0..count {
+                texts.iter().enumerate().for_each(|(column, text)| columns.set_text(column, text).unwrap());
+                columns.end_row().unwrap();
+                columns.end_row().unwrap(); // a row of nulls
+            }
+        };
+        rows(&mut columns, 5);
+        columns.set_text(0, "half a row").unwrap();
+        columns.truncate(3);
+        rows(&mut columns, 1);
+        assert_eq!(columns.rows(), 5);
+        let batch = columns.finish().unwrap();
+        let valid: Vec<bool> = (0..5).map(|row| batch.column(0).is_valid(row)).collect();
+        assert_eq!(valid, [true, false, true, true, false]);
+        rows(&mut columns, 5);
+        columns.truncate(0);
+        rows(&mut columns, 1);
+        assert_eq!(columns.finish().unwrap(), batch.slice(0, 2));
+    }
+
+    #[test]
+    fn the_last_value_of_a_field_counts() {
+        let mut columns = columns(&["text", "int"]);
+        columns.set_text(0, "first").unwrap();
+        columns.set_text(1, "1").unwrap();
+        columns.set_null(1).unwrap();
+        columns.set_text(0, "last").unwrap();
+        columns.end_row().unwrap();
+        let batch = columns.finish().unwrap();
+        assert_eq!(batch.column(0).as_string::<i32>().value(0), "last");
+        assert!(batch.column(1).is_null(0));
+    }
+
+    #[test]
+    fn a_refused_value_is_named_quoted_and_kept_short() {
+        assert_eq!(refused("double", "abc"), r#"double: "abc" is not a double"#);
+        assert_eq!(refused("int", "2147483648"), r#"int: "2147483648" is not an int"#);
+        assert_eq!(refused("decimal(9,2)", "1.005"), r#"decimal(9,2): "1.005" is not a decimal(9,2)"#);
+        assert_eq!(refused("uuid", "67e55044"), r#"uuid: "67e55044" is not a uuid"#);
+        assert_eq!(refused("time_s", "86400"), r#"time_s: "86400" is not a time_s"#);
+        assert!(refused("date", &"é".repeat(1 << 20)).chars().count() < 120);
+    }
+
+    #[test]
+    fn a_missing_field_is_its_default_or_null_or_a_mistake() {
+        let mut with_default = field("double");
+        with_default.default = Some(1.5.into());
+        let mut required = field("int");
+        required.nullable = false;
+        let mut columns = Columns::new(&MessageSchema { fields: vec![with_default, field("text"), required] }, None);
+        assert_eq!(columns.end_row().unwrap_err().reason, "int: missing");
+        columns.truncate(0);
+        assert_eq!(columns.set_null(2).unwrap_err().reason, "int: null is not an int");
+        columns.set_text(2, "7").unwrap();
+        columns.end_row().unwrap();
+        let batch = columns.finish().unwrap();
+        assert_eq!(batch.column(0).as_primitive::<Float64Type>().value(0), 1.5);
+        assert!(batch.column(1).is_null(0));
+    }
+
+    #[test]
+    fn a_uuid_is_kept_in_lower_case_with_hyphens() {
+        let mut columns = columns(&["uuid"]);
+        for text in ["67E55044-10B1-426F-9247-BB680E5FE0C8", "67e5504410b1426f9247bb680e5fe0c8"] {
+            columns.set_text(0, text).unwrap();
+            columns.end_row().unwrap();
+        }
+        let batch = columns.finish().unwrap();
+        let uuids: Vec<_> = batch.column(0).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(uuids, ["67e55044-10b1-426f-9247-bb680e5fe0c8"; 2]);
+    }
+
+    #[test]
+    fn the_memory_held_is_about_that_of_the_values() {
+        let mut columns = columns(&["text", "double"]);
+        for _ in 0..1000 {
+            columns.set_text(0, "0123456789").unwrap();
+            columns.end_row().unwrap();
+        }
+        assert!((22_000..23_000).contains(&columns.bytes()), "{}", columns.bytes());
+        columns.finish().unwrap();
+        assert!(columns.bytes() < 10);
+    }
+
+    #[test]
+    fn values_go_to_arrow_without_being_copied() {
+        let mut columns = columns(&["double"]);
+        columns.set_text(0, "1").unwrap();
+        columns.end_row().unwrap();
+        let Values::Double(values) = &columns.columns[0].values else { unreachable!() };
+        let address = values.as_ptr();
+        let batch = columns.finish().unwrap();
+        assert_eq!(batch.column(0).as_primitive::<Float64Type>().values().as_ptr(), address);
     }
 }

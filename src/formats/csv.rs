@@ -214,3 +214,108 @@ fn next_field(line: &str, delimiter: u8) -> Result<(Field<'_>, Option<&str>), Un
     };
     Ok((Field { text: field, quoted: text.is_some() }, after))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::formats::{ColumnType, MessageField};
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Float64Type;
+
+    fn schema(fields: &[(&str, &str)]) -> MessageSchema {
+        let field = |(name, kind): &(&str, &str)| MessageField::new(*name, kind.parse::<ColumnType>().unwrap());
+        MessageSchema { fields: fields.iter().map(field).collect() }
+    }
+
+    fn decoder(header: Option<&[&str]>) -> CsvDecoder {
+        let header = header.map(|names| names.iter().map(|name| name.to_string()).collect());
+        let schema = schema(&[("symbol", "text"), ("price", "double")]);
+        CsvDecoder::new(&schema, None, CsvOptions { header, ..CsvOptions::default() })
+    }
+
+    fn reason(payload: &str) -> String {
+        let mut decoder = decoder(None);
+        let reason = decoder.decode(None, payload.as_bytes()).unwrap_err().reason;
+        assert_eq!(decoder.finish().unwrap().num_rows(), 0);
+        reason
+    }
+
+    fn texts(line: &str) -> Vec<String> {
+        csv_fields(line.as_bytes(), b',').unwrap()
+    }
+
+    #[test]
+    fn fields_are_found_by_the_header_or_by_the_order_of_the_schema() {
+        for (header, line) in [(None, "A,1.5\r\n"), (Some(&["price", "x", "symbol"][..]), "1.5,,A")] {
+            let mut decoder = decoder(header);
+            assert_eq!(decoder.decode(None, line.as_bytes()), Ok(1));
+            let batch = decoder.finish().unwrap();
+            assert_eq!(batch.column(0).as_string::<i32>().value(0), "A");
+            assert_eq!(batch.column(1).as_primitive::<Float64Type>().value(0), 1.5);
+        }
+    }
+
+    #[test]
+    fn a_quoted_field_holds_delimiters_quotes_and_line_breaks() {
+        assert_eq!(texts("\"a,b\",\"c \"\"d\"\"\",\"e\nf\",\"\",g\"h"), ["a,b", "c \"d\"", "e\nf", "", "g\"h"]);
+        assert_eq!(texts(","), ["", ""]);
+        assert_eq!(csv_fields(b"a\tb,c", b'\t').unwrap(), ["a", "b,c"]);
+    }
+
+    #[test]
+    fn an_empty_field_is_null_and_a_quoted_one_is_the_empty_text() {
+        let mut decoder = decoder(None);
+        for line in [",", "\"\",\"\"", "\"\","] {
+            decoder.decode(None, line.as_bytes()).unwrap();
+        }
+        let batch = decoder.finish().unwrap();
+        assert_eq!(batch.column(0).as_string::<i32>().iter().collect::<Vec<_>>(), [None, Some(""), Some("")]);
+        assert_eq!(batch.column(1).null_count(), 3);
+    }
+
+    #[test]
+    fn what_is_no_row_says_why_and_leaves_nothing() {
+        for (payload, expected) in [
+            ("", "empty payload"),
+            ("A", "1 fields where 2 are expected"),
+            ("A,1,2", "3 fields where 2 are expected"),
+            ("A,x", r#"price: "x" is not a double"#),
+            ("\"A,1", "a quote is not closed"),
+            ("\"A\"B,1", "text after a closing quote"),
+            ("A,1\nB,2", "more than one line"),
+        ] {
+            assert_eq!(reason(payload), expected);
+        }
+        assert!(decoder(None).decode(None, b"\xff,1").unwrap_err().reason.starts_with("not UTF-8"));
+    }
+
+    #[test]
+    fn a_key_is_a_record_of_its_own() {
+        let key = schema(&[("stock", "text")]);
+        let mut decoder = CsvDecoder::new(&schema(&[("price", "double")]), Some(&key), CsvOptions::default());
+        decoder.decode(Some(b"AAPL"), b"1").unwrap();
+        assert_eq!(decoder.decode(None, b"1").unwrap_err().reason, "the message has no key");
+        assert_eq!(decoder.finish().unwrap().column(1).as_string::<i32>().value(0), "AAPL");
+    }
+
+    #[test]
+    fn a_block_is_split_into_its_complete_records() {
+        let mut rest: &[u8] = b"a,b\r\n\"c\nd\",\"e\"\"\n\",5\" pipe\n\nlast,\"open\n";
+        let mut records = Vec::new();
+        while let Some((record, after)) = split_record(rest, b',') {
+            records.push(str::from_utf8(record).unwrap());
+            rest = after;
+        }
+        assert_eq!(records, ["a,b", "\"c\nd\",\"e\"\"\n\",5\" pipe", ""]);
+        assert_eq!(rest, b"last,\"open\n");
+        for incomplete in ["", "a", "a,", "\"", "\"a\"", "\"a\"\"\n"] {
+            assert_eq!(split_record(incomplete.as_bytes(), b','), None, "{incomplete:?}");
+        }
+    }
+
+    #[test]
+    fn a_header_may_begin_with_a_byte_order_mark_and_names_each_field_once() {
+        assert_eq!(csv_header(b"\xef\xbb\xbfa,b", b',').unwrap(), ["a", "b"]);
+        assert_eq!(csv_header(b"a,b,a", b',').unwrap_err().reason, r#""a" stands twice in the header"#);
+    }
+}

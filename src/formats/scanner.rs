@@ -161,7 +161,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn malformed(&self) -> Undecodable {
         match serde_json::from_str::<IgnoredAny>(self.text) {
             Err(error) => Undecodable::new(format_args!("not JSON: {error}")),
-            Ok(_) => Undecodable::new(format_args!("not JSON: invalid value at byte {}", self.at)),
+            // Only an escape that stands for no character is refused by us alone.
+            Ok(_) => Undecodable::new(format_args!("not JSON: a string that is no text at byte {}", self.at + 1)),
         }
     }
 
@@ -179,5 +180,61 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn rest(&self) -> &'a str {
         self.text.get(self.at..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is accepted as one value.
+    fn whole(text: &str) -> Result<&str, Undecodable> {
+        let mut scanner = Scanner::new(text.as_bytes())?;
+        let value = scanner.any()?;
+        scanner.end().map(|()| value)
+    }
+
+    #[test]
+    fn what_is_a_value_is_what_serde_json_takes_for_one() {
+        for text in [
+            "0", "-0", "10", "-1.5e+3", "1E-7", "1.0", "\"a b\"", r#""\u00e9\n\"""#, "\"é\"", "true", "false", "null", " 1 ", "[1,[2]]",
+            "{\"a\":{}}", "01", "-", "1.", ".5", "+1", "1e", "1e+", "--1", "1x", "tru", "truee", "nul", "\"", "\"\t\"", "\"\\x\"",
+            "'a'", "[1,]", "{\"a\"}", "NaN", "Infinity", "", " ", "1 2", "\u{a0}1", "[1}",
+        ] {
+            let expected = serde_json::from_str::<serde_json::Value>(text).is_ok();
+            assert_eq!(whole(text).is_ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_is_given_as_it_is_written() {
+        for text in ["1.50", r#""a\u0062""#, "[1, 2]", r#"{"a": [ ]}"#, "null"] {
+            assert_eq!(whole(&format!(" \t{text}\n")).as_deref(), Ok(text));
+        }
+    }
+
+    #[test]
+    fn strings_are_read_with_their_escapes() {
+        for text in ["", "plain", "é\u{1f680}", "\"quoted\"", "back\\slash", "\u{1}\n"] {
+            let json = serde_json::to_string(text).unwrap();
+            assert_eq!(Scanner::new(json.as_bytes()).unwrap().string().as_deref(), Ok(text));
+        }
+        let pair = Scanner::new(br#""\ud83d\ude80""#).unwrap().string().unwrap().into_owned();
+        assert_eq!(pair, "\u{1f680}");
+    }
+
+    #[test]
+    fn a_mistake_tells_where_it_is() {
+        assert_eq!(whole("[1,]").unwrap_err().reason, "not JSON: expected value at line 1 column 4");
+        assert_eq!(whole(r#""\ud83d""#).unwrap_err().reason, "not JSON: a string that is no text at byte 1");
+        let mistake = Scanner::new(b"\"\xff\"").map(drop).unwrap_err();
+        assert_eq!(mistake.reason, "not UTF-8: invalid utf-8 sequence of 1 bytes from index 1");
+    }
+
+    #[test]
+    fn depth_costs_no_stack() {
+        assert!(whole(&"[".repeat(1 << 20)).is_err());
+        let deep = format!("{}{}", "[".repeat(1 << 20), "]".repeat(1 << 20));
+        assert_eq!(whole(&deep).map(str::len), Ok(2 << 20));
     }
 }

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use timely::worker::Worker;
@@ -17,6 +18,8 @@ const PARK: Duration = Duration::from_millis(50);
 /// Jobs that run in this process, on threads of their own.
 pub struct Local {
     workers: std::thread::JoinHandle<Result<()>>,
+    /// Hangs up when the workers have ended.
+    running: Receiver<()>,
     jobs: Vec<Arc<Prepared>>,
 }
 
@@ -25,11 +28,15 @@ pub type Ended = Result<()>;
 
 /// Starts `jobs` on `workers` threads.
 pub fn run_local(jobs: Vec<Arc<Prepared>>, workers: usize) -> Result<Local> {
-    let running = jobs.clone();
+    let (ended, running) = sync_channel(0);
+    let own = jobs.clone();
     let thread = std::thread::Builder::new().name("tapeflow-run".to_string());
-    let workers = thread.spawn(move || execute(&running, workers));
+    let workers = thread.spawn(move || {
+        let _ended = ended;
+        execute(&own, workers)
+    });
     let workers = workers.map_err(|error| Error::run(format!("cannot start a thread: {error}")))?;
-    Ok(Local { workers, jobs })
+    Ok(Local { workers, running, jobs })
 }
 
 impl Local {
@@ -43,9 +50,9 @@ impl Local {
         &self.jobs
     }
 
-    /// Whether all jobs have ended.
-    pub fn is_finished(&self) -> bool {
-        self.workers.is_finished()
+    /// Waits until all jobs have ended, at most for `timeout`; whether they have.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        self.running.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
     }
 
     /// Waits until all jobs have ended; the first failure counts.
