@@ -1,5 +1,6 @@
 //! `tapeflow demo`: the main job on a synthetic market, with nothing to configure.
 
+use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ pub const DEMO: &str = include_str!("../../dataflows/demo.toml");
 /// `tapeflow demo`
 #[derive(Args)]
 pub struct DemoArgs {
-    /// End after this many seconds; Ctrl-C ends it before.
+    /// End after this many seconds; by default at Ctrl-C, or after 10 seconds where there is no terminal.
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<u64>,
     /// Where the Parquet files go.
@@ -34,7 +35,8 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::create_dir_all(&args.output).map_err(cannot)?;
     // The file's paths are relative to it: as if it lay in the output folder.
     let path = args.output.join("demo.toml");
-    let duration = args.seconds.map_or(String::new(), |seconds| format!("duration = \"{seconds}s\"\n"));
+    let seconds = args.seconds.or_else(|| (!stdout().is_terminal()).then_some(10));
+    let duration = seconds.map_or(String::new(), |seconds| format!("duration = \"{seconds}s\"\n"));
     let text = DEMO.replacen("type = \"generator\"\n", &format!("type = \"generator\"\n{duration}"), 1);
     std::fs::write(&path, &text).map_err(cannot)?;
     let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;

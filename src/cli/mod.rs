@@ -124,7 +124,8 @@ fn start_logs(cli: &Cli) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter =
         filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if cli.quiet { "error" } else { "warn" }));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(print::colours());
     // Only a second start in one process fails, and then logs are there already.
     let _ = if cli.log_format == "json" { logs.json().try_init() } else { logs.with_target(false).try_init() };
 }

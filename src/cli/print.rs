@@ -46,9 +46,14 @@ pub fn error(error: &Error) {
     }
 }
 
-/// `text` in a colour, where stderr is a terminal that wants colours.
+/// `text` in a colour, where colours are wanted.
 pub fn painted(text: &str, colour: &str) -> String {
+    if colours() { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_string() }
+}
+
+/// Whether stderr is a terminal that wants colours.
+pub fn colours() -> bool {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-    if wanted && !dumb && stderr().is_terminal() { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_string() }
+    wanted && !dumb && stderr().is_terminal()
 }

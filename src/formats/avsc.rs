@@ -296,7 +296,10 @@ mod tests {
             (r#""strnig""#, "\"strnig\" is no type"),
             (r#"{"type":"int","logicalType":"timestamp-millis"}"#, "timestamp-millis describes the type long, not int"),
             (r#"{"type":"bytes","logicalType":"decimal","precision":39}"#, "a decimal has a precision of 1 to 38"),
-            (r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":5}"#, "a decimal has a precision of 1 to 38"),
+            (
+                r#"{"type":"bytes","logicalType":"decimal","precision":4,"scale":5}"#,
+                "a decimal has a precision of 1 to 38",
+            ),
             (r#"{"type":"bytes","logicalType":"decimal"}"#, "a decimal has a precision of 1 to 38"),
             ("7", "its type is not understood"),
             ("{}", "its type is not understood"),
@@ -309,7 +312,10 @@ mod tests {
     #[test]
     fn a_type_named_once_can_be_used_again() {
         let side = r#"{"name":"a","type":{"type":"enum","name":"org.side","symbols":["buy"]}}"#;
-        assert_eq!(fields(&format!(r#"{side},{{"name":"b","type":["null","org.side"]}}"#)).unwrap(), ["a text", "b text or null"]);
+        assert_eq!(
+            fields(&format!(r#"{side},{{"name":"b","type":["null","org.side"]}}"#)).unwrap(),
+            ["a text", "b text or null"]
+        );
     }
 
     #[test]
@@ -317,7 +323,10 @@ mod tests {
         let field = |kind: &str, default: &str| fields(&format!(r#"{{"name":"x","type":{kind},"default":{default}}}"#));
         assert_eq!(field(r#""double""#, "1.5").unwrap(), ["x double, by default 1.5"]);
         assert_eq!(field(r#"["null","double"]"#, "null").unwrap(), ["x double or null"]);
-        assert_eq!(field(r#""double""#, "null").unwrap_err().message, "field \"x\": its default: x: null is not a double");
+        assert_eq!(
+            field(r#""double""#, "null").unwrap_err().message,
+            "field \"x\": its default: x: null is not a double"
+        );
         assert!(field(r#""double""#, "{}").is_err());
     }
 

@@ -524,7 +524,24 @@ mod tests {
     #[test]
     fn taking_back_rows_leaves_the_others_as_they_were() {
         let mut columns = columns(&KINDS);
-        let texts = ["x", "67e55044-10b1-426f-9247-bb680e5fe0c8", "true", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1", "1"];
+        let texts = [
+            "x",
+            "67e55044-10b1-426f-9247-bb680e5fe0c8",
+            "true",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+            "1",
+        ];
         let rows = |columns: &mut Columns, count: usize| {
             for _ in 0..count {
                 texts.iter().enumerate().for_each(|(column, text)| columns.set_text(column, text).unwrap());

@@ -335,7 +335,10 @@ mod tests {
         assert_eq!(decoder.decode(aapl, br#"[{"volume":1},{"volume":2}]"#), Ok(2));
         let reason = |result: Result<usize, Undecodable>| result.unwrap_err().reason;
         assert_eq!(reason(decoder.decode(None, br#"[{"volume":1}]"#)), "the message has no key");
-        assert_eq!(reason(decoder.decode(Some(b"AAPL"), br#"[{}]"#)), "key: not JSON: expected value at line 1 column 1");
+        assert_eq!(
+            reason(decoder.decode(Some(b"AAPL"), br#"[{}]"#)),
+            "key: not JSON: expected value at line 1 column 1"
+        );
         let batch = decoder.finish().unwrap();
         assert_eq!(batch.column(0).as_primitive::<Int64Type>().values(), &[1, 2]);
         let stocks: Vec<_> = batch.column(1).as_string::<i32>().iter().flatten().collect();

@@ -13,7 +13,7 @@ pub struct Job {
     pub name: String,
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
-    meters: Mutex<BTreeMap<String, Vec<Meter>>>,
+    meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
 }
 
 impl Job {
@@ -39,7 +39,7 @@ impl Job {
 
     /// Ends the job with `error`; the first one counts.
     pub fn fail(&self, error: Error) {
-        tracing::error!(job = self.name, "{error}");
+        tracing::debug!(job = self.name, "{error}");
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         failure.get_or_insert(error);
         self.stop();
@@ -58,15 +58,14 @@ impl Job {
 
     /// The counters of `node` on `worker`.
     pub fn meter(&self, node: &str, worker: usize) -> Meter {
-        let meter = Meter::of(&self.name, node, worker);
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.entry(node.to_string()).or_default().push(meter.clone());
-        meter
+        let workers = meters.entry(node.to_string()).or_default();
+        workers.entry(worker).or_insert_with(|| Meter::of(&self.name, node, worker)).clone()
     }
 
     /// Sums, over the workers of this process, what `read` takes from the counters of `node`.
     pub fn total(&self, node: &str, read: impl Fn(&Meter) -> u64) -> u64 {
         let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.get(node).map_or(0, |workers| workers.iter().map(read).sum())
+        meters.get(node).map_or(0, |workers| workers.values().map(read).sum())
     }
 }

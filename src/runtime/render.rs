@@ -96,7 +96,9 @@ impl<'s> Renderer<'_, 's> {
             None => Ok(stream),
             Some(order) => {
                 let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
-                keyed(stream, &edge, self.context(index, node, OnError::DeadLetter), order.build())
+                // Ordering is a node of its own to those who count.
+                let ordered = PlannedNode { name: format!("{}.order", node.name), ..node.clone() };
+                keyed(stream, &edge, self.context(index, &ordered, OnError::DeadLetter), order.build())
             }
         }
     }

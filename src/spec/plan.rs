@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::mistakes::{At, Findings, Mistakes, Span, did_you_mean};
-use super::read::{Body, Files, JobSpec, NodeSpec, Spec};
+use super::read::{Body, Files, JobSpec, NodeSpec, RoleSpec, Spec};
 use crate::error::{Error, Result};
 use crate::operators::OperatorPlan;
 use crate::sinks::SinkPlan;
@@ -152,10 +152,13 @@ fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
     let mut nodes: Vec<PlannedNode> = Vec::new();
     let mut position = vec![None; specs.len()];
     for at in order {
-        // What reads from a node with a mistake is left unplanned: its own mistakes would only be echoes.
-        let planned: Option<Vec<usize>> =
-            inputs[at].iter().map(|input| input.and_then(|input| position[input])).collect();
-        let Some(inputs) = planned else { continue };
+        // What reads only from nodes with mistakes is left unplanned: its own mistakes would only be echoes.
+        let planned: Vec<usize> =
+            inputs[at].iter().filter_map(|input| input.and_then(|input| position[input])).collect();
+        if planned.is_empty() && specs[at].role != RoleSpec::Source {
+            continue;
+        }
+        let inputs = planned;
         if let Some((edge, role)) = plan_node(&specs[at], &inputs, &nodes, check) {
             position[at] = Some(nodes.len());
             let (name, kind) = (specs[at].name.value.clone(), specs[at].kind);
@@ -190,64 +193,74 @@ fn check_names(specs: &[NodeSpec], findings: &Findings) {
             findings.mistake(&node.name.span, format!("there are two nodes named `{}`", node.name.value));
         }
     }
-    let is = |body: fn(&Body) -> bool| specs.iter().any(|node| node.body.as_ref().is_none_or(body));
-    if !is(|body| matches!(body, Body::Source(_))) {
+    let has = |role: RoleSpec| specs.iter().any(|node| node.role == role);
+    if !has(RoleSpec::Source) {
         findings.mistake(&(0..0), "there is no source: add a table [sources.NAME]");
     }
-    if !is(|body| matches!(body, Body::Sink(_))) {
+    if !has(RoleSpec::Sink) {
         findings.mistake(&(0..0), "there is no sink: add a table [sinks.NAME]");
     }
 }
 
-fn is_sink(node: &NodeSpec) -> bool {
-    matches!(node.body, Some(Body::Sink(_)))
-}
-
 fn resolve(node: &NodeSpec, specs: &[NodeSpec], findings: &Findings) -> Vec<Option<usize>> {
     let find = |input: &At<String>| {
-        let found = specs.iter().position(|other| other.name.value == input.value && !is_sink(other));
+        let found = specs.iter().position(|other| other.name.value == input.value && other.role != RoleSpec::Sink);
         if found.is_none() {
-            let names = specs.iter().filter(|other| !is_sink(other) && other.name.value != node.name.value);
+            let names =
+                specs.iter().filter(|other| other.role != RoleSpec::Sink && other.name.value != node.name.value);
             let near = did_you_mean(input, names.map(|other| other.name.value.as_str()));
             findings.mistake(&input.span, format!("there is no source or operator `{}`{near}", input.value));
         }
         found
     };
-    if node.inputs.is_empty() && matches!(node.body, Some(Body::Operator(_) | Body::Sink(_))) {
+    if node.inputs.is_empty() && node.body.is_some() && node.role != RoleSpec::Source {
         findings.mistake(&node.name.span, format!("`{}` has no input", node.name.value));
     }
     node.inputs.iter().map(find).collect()
 }
 
-/// Depth first, inputs before the nodes that read them; a cycle is a mistake.
+/// Depth first, inputs before the nodes that read them; a cycle is a mistake, and its nodes are left out.
 fn order(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &Findings) -> Vec<usize> {
-    fn visit(at: usize, inputs: &[Vec<Option<usize>>], path: &mut Vec<usize>, order: &mut Vec<usize>) -> Option<usize> {
-        if order.contains(&at) {
+    let mut walk = Walk { inputs, path: Vec::new(), sorted: Vec::new(), in_cycle: Vec::new() };
+    for at in 0..specs.len() {
+        walk.path.clear();
+        if let Some(start) = walk.visit(at) {
+            let from = walk.path.iter().position(|node| *node == start).unwrap_or(0);
+            let cycle = &walk.path[from..];
+            let names: Vec<&str> = cycle.iter().chain([&start]).map(|node| specs[*node].name.value.as_str()).collect();
+            findings.mistake(&specs[start].name.span, format!("a cycle: {}", names.join(" <- ")));
+            walk.in_cycle.extend_from_slice(cycle);
+        }
+    }
+    walk.sorted
+}
+
+struct Walk<'a> {
+    inputs: &'a [Vec<Option<usize>>],
+    path: Vec<usize>,
+    sorted: Vec<usize>,
+    in_cycle: Vec<usize>,
+}
+
+impl Walk<'_> {
+    /// Sorts `at` and all it reads from; returns a node that reads from itself, where there is one.
+    fn visit(&mut self, at: usize) -> Option<usize> {
+        if self.sorted.contains(&at) || self.in_cycle.contains(&at) {
             return None;
         }
-        if path.contains(&at) {
+        if self.path.contains(&at) {
             return Some(at);
         }
-        path.push(at);
-        let cycle = inputs[at].iter().flatten().find_map(|input| visit(*input, inputs, path, order));
-        if cycle.is_none() {
-            path.pop();
-            order.push(at);
+        self.path.push(at);
+        for input in self.inputs[at].iter().flatten() {
+            if let Some(start) = self.visit(*input) {
+                return Some(start);
+            }
         }
-        cycle
+        self.path.pop();
+        self.sorted.push(at);
+        None
     }
-    let mut sorted = Vec::new();
-    for at in 0..specs.len() {
-        let mut path = Vec::new();
-        if let Some(start) = visit(at, inputs, &mut path, &mut sorted) {
-            let from = path.iter().position(|node| *node == start).unwrap_or(0);
-            let names: Vec<&str> =
-                path[from..].iter().chain([&start]).map(|node| specs[*node].name.value.as_str()).collect();
-            findings.mistake(&specs[start].name.span, format!("a cycle: {}", names.join(" <- ")));
-            return Vec::new();
-        }
-    }
-    sorted
 }
 
 /// The edge that several inputs make together: the same columns, of the same types, in the same order.
@@ -292,19 +305,19 @@ fn difference(one: &Edge, other: &Edge) -> Option<String> {
 fn warn_of_unread(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &Findings) {
     for (at, node) in specs.iter().enumerate() {
         let read = inputs.iter().flatten().any(|input| *input == Some(at));
-        if !read && matches!(node.body, Some(Body::Source(_) | Body::Operator(_))) {
+        if !read && node.role != RoleSpec::Sink {
             findings.warning(&node.name.span, format!("nothing reads `{}`", node.name.value));
         }
     }
 }
 
 fn check_tests(spec: &Spec, findings: &Findings) {
-    let nodes = |wanted: fn(&Body) -> bool| {
-        let named = spec.nodes.iter().filter(move |node| node.body.as_ref().is_none_or(wanted));
+    let names = |wanted: fn(RoleSpec) -> bool| {
+        let named = spec.nodes.iter().filter(move |node| wanted(node.role));
         named.map(|node| node.name.value.as_str()).collect::<Vec<_>>()
     };
-    let sources = nodes(|body| matches!(body, Body::Source(_)));
-    let tested = nodes(|body| !matches!(body, Body::Sink(_)));
+    let sources = names(|role| role == RoleSpec::Source);
+    let tested = names(|role| role != RoleSpec::Sink);
     let check = |name: &At<String>, known: &[&str], what: &str, span: &Span| {
         if !known.contains(&name.value.as_str()) {
             let near = did_you_mean(name, known.iter().copied());

@@ -130,15 +130,44 @@ pub enum Body {
     Sink(Box<dyn SinkSpec>),
 }
 
+/// The section a node stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleSpec {
+    /// `[sources]`
+    Source,
+    /// `[operators]`
+    Operator,
+    /// `[sinks]`
+    Sink,
+}
+
+impl RoleSpec {
+    /// The section.
+    pub fn section(self) -> &'static str {
+        match self {
+            RoleSpec::Source => "sources",
+            RoleSpec::Operator => "operators",
+            RoleSpec::Sink => "sinks",
+        }
+    }
+
+    /// The name of one of it.
+    pub fn name(self) -> &'static str {
+        self.section().trim_end_matches('s')
+    }
+}
+
 /// A node, as written.
 pub struct NodeSpec {
+    /// The section it stands in.
+    pub role: RoleSpec,
     /// Its name.
     pub name: At<String>,
     /// Its `type`.
     pub kind: &'static str,
     /// The nodes whose rows it takes.
     pub inputs: Vec<At<String>>,
-    /// Its own keys; `None` where they hold a mistake.
+    /// Its own keys; `None` where one of them cannot be used.
     pub body: Option<Body>,
 }
 
@@ -259,8 +288,8 @@ fn read_job(table: &DeTable<'_>, findings: &Findings) -> JobSpec {
 
 fn read_nodes(table: &DeTable<'_>, findings: &Findings) -> Vec<NodeSpec> {
     let mut nodes = Vec::new();
-    for role in ["sources", "operators", "sinks"] {
-        for (name, value) in section(table, role, findings).into_iter().flat_map(|(_, section)| section) {
+    for role in [RoleSpec::Source, RoleSpec::Operator, RoleSpec::Sink] {
+        for (name, value) in section(table, role.section(), findings).into_iter().flat_map(|(_, section)| section) {
             let name = At::new(name.get_ref().to_string(), name.span());
             if !is_name(&name) {
                 findings.mistake(&name.span, NAMES);
@@ -279,34 +308,34 @@ fn read_nodes(table: &DeTable<'_>, findings: &Findings) -> Vec<NodeSpec> {
 }
 
 fn read_node(
-    role: &str,
+    role: RoleSpec,
     name: At<String>,
     node: &DeTable<'_>,
     file: &DeTable<'_>,
     findings: &Findings,
 ) -> Option<NodeSpec> {
     let before = findings.len();
-    let what = format!("{} `{}`", role.trim_end_matches('s'), name.value);
+    let what = format!("{} `{}`", role.name(), name.value);
     let mut fields = Fields::new(what, node, name.span.clone(), findings);
     let word = fields.get::<String>("type", "what kind of node it is").required();
-    let kinds = kinds(role);
+    let kinds = kinds(role.section());
     let Some((kind, read)) = kinds.iter().find(|(kind, _)| *kind == word.value) else {
         if !word.value.is_empty() {
             let near = did_you_mean(&word, kinds.iter().map(|(kind, _)| *kind));
-            let role = role.trim_end_matches('s');
-            findings.mistake(&word.span, format!("there is no {role} of type `{}`{near}", word.value));
+            findings.mistake(&word.span, format!("there is no {} of type `{}`{near}", role.name(), word.value));
         }
         // The node is kept, so that those which read from it are not said to read from nothing.
-        return Some(NodeSpec { name, kind: "", inputs: Vec::new(), body: None });
+        return Some(NodeSpec { role, name, kind: "", inputs: Vec::new(), body: None });
     };
     let mut fields = fields.with_defaults(section(file, kind, findings).map(|(_, table)| table));
     let inputs = match role {
-        "sources" => Vec::new(),
+        RoleSpec::Source => Vec::new(),
         _ => fields.get::<OneOrMany<String>>("input", "the node, or nodes, whose rows it takes").required().value.0,
     };
     let body = read(&mut fields);
+    let usable = findings.len() == before;
     fields.finish();
-    Some(NodeSpec { name, kind, inputs, body: (findings.len() == before).then_some(body) })
+    Some(NodeSpec { role, name, kind, inputs, body: usable.then_some(body) })
 }
 
 /// The kinds of nodes of a role and how each is read.
