@@ -135,11 +135,13 @@ impl<'a> Scanner<'a> {
         let rest = self.rest();
         let start = self.at;
         match self.kind()? {
-            Kind::Number => self.number().map(drop).ok_or_else(|| self.malformed())?,
+            Kind::Number => self.number().map(drop).ok_or_else(|| self.malformed()),
             // An escape that stands for no character makes a string that is no text.
-            Kind::Text => self.string().map(drop)?,
-            _ => self.parse::<IgnoredAny>().map(drop)?,
-        }
+            Kind::Text => self.string().map(drop),
+            Kind::Boolean => self.boolean().map(drop),
+            Kind::Null => self.null(),
+            Kind::Object | Kind::Array => self.parse::<IgnoredAny>().map(drop),
+        }?;
         Ok(rest.get(..self.at - start).unwrap_or(rest).trim_ascii_start())
     }
 

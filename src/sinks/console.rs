@@ -134,17 +134,18 @@ impl Sink for Live {
     }
 }
 
-/// Six digits after the point are enough to look at.
+/// Numbers with a point are shortened, alike within a column, to what is enough to look at.
 fn short(text: String) -> String {
-    match (text.parse::<f64>(), text.split_once('.')) {
-        (Ok(number), Some((_, digits))) if digits.len() > 4 => format!("{number:.4}"),
+    match text.parse::<f64>() {
+        Ok(number) if text.contains('.') && number.abs() >= 10_000.0 => format!("{number:.0}"),
+        Ok(number) if text.contains('.') => format!("{number:.4}"),
         _ => text,
     }
 }
 
 impl Live {
     fn draw(&self) -> Result<()> {
-        let (width, height) = comfy_table_size();
+        let (width, height) = terminal_size();
         let rows = if self.plan.rows > 0 { self.plan.rows } else { height.saturating_sub(5).max(1) };
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_width(width);
@@ -172,11 +173,7 @@ impl Live {
 }
 
 /// Columns and lines of the terminal.
-fn comfy_table_size() -> (u16, usize) {
-    let size = console_size();
-    (size.1, usize::from(size.0))
-}
-
-fn console_size() -> (u16, u16) {
-    console::Term::stdout().size()
+fn terminal_size() -> (u16, usize) {
+    let (lines, columns) = console::Term::stdout().size();
+    (columns, usize::from(lines))
 }

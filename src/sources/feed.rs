@@ -62,6 +62,8 @@ struct Feeding {
     outstanding: Outstanding,
     waiting_since: Option<Instant>,
     announced: bool,
+    /// When the clock wakes the source next.
+    alarm: Option<Instant>,
 }
 
 impl Feeding {
@@ -75,6 +77,7 @@ impl Feeding {
             outstanding: Outstanding::default(),
             waiting_since: None,
             announced: false,
+            alarm: None,
         }
     }
 
@@ -95,7 +98,7 @@ impl Feeding {
             if epoch > *capability.time() {
                 capability.downgrade(&epoch);
             }
-            self.activator.activate_after(until_next(epoch, self.feed.epoch));
+            self.wake_at_next(epoch);
         }
         let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
         self.outstanding.settle(least);
@@ -114,6 +117,16 @@ impl Feeding {
             }
         }
         self.activator.activate();
+    }
+
+    /// One alarm at a time: a busy source has thousands of turns in an epoch.
+    fn wake_at_next(&mut self, epoch: Epoch) {
+        let now = Instant::now();
+        if self.alarm.is_none_or(|alarm| alarm <= now) {
+            let wait = until_next(epoch, self.feed.epoch);
+            self.activator.activate_after(wait);
+            self.alarm = Some(now + wait);
+        }
     }
 
     /// Takes one thing from the reader; whether there may be more.
