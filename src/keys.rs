@@ -1,5 +1,7 @@
 //! Keys of rows: their bytes, their hash, their group, the worker that owns them.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -47,7 +49,7 @@ impl KeyReader {
                 }
             }
             Some(converter) => {
-                let columns: Vec<_> = self.columns.iter().map(|i| data.column(*i).clone()).collect();
+                let columns: Vec<_> = self.columns.iter().map(|i| Arc::clone(data.column(*i))).collect();
                 for (row, key) in converter.convert_columns(&columns)?.iter().enumerate() {
                     each(row, key.as_ref());
                 }

@@ -60,7 +60,7 @@ pub fn rehearse(plan: &Plan, test: &TestSpec, workers: usize) -> Result<Vec<Stri
     let mut differences = Vec::new();
     for ((name, expected), collect) in test.expect.iter().zip(collected) {
         let lines = expected.value.0.lines().filter(|line| !line.trim().is_empty());
-        let expected = lines.map(|line| read_row(line)).collect::<Result<Vec<_>>>()?;
+        let expected = lines.map(read_row).collect::<Result<Vec<_>>>()?;
         differences.extend(compare(&name.value, &expected, &collect.rows()));
     }
     Ok(differences)

@@ -1,6 +1,7 @@
 //! Feeds what a [`Reader`] finds into the dataflow: epochs, announcements, back-pressure.
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
@@ -44,7 +45,7 @@ pub fn feed<'s>(
 ) -> Stream<'s, Epoch, Batch> {
     let name = feed.node.name.clone();
     source::<Epoch, CapacityContainerBuilder<Batch>, _, _>(scope, &name, move |capability, info| {
-        let activator = scope.activator_for(info.address.clone());
+        let activator = scope.activator_for(Rc::clone(&info.address));
         let reader = open(scope.worker().sync_activator_for(info.address.to_vec()));
         let mut state = Feeding::new(feed, reader, activator, capability);
         move |output| {

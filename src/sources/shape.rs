@@ -333,7 +333,7 @@ impl Shaper {
         }
         let nulls = |array: &ArrayRef, row: usize| array.logical_nulls().is_some_and(|nulls| nulls.is_null(row));
         let mut kept = Vec::with_capacity(at.len());
-        for row in 0..rows.seqs.len() {
+        for (row, message) in at.iter().enumerate() {
             let reason = if nulls(&rows.time, row) {
                 Some("it has no event time, or one that is out of range")
             } else if rows.keys.iter().any(|key| nulls(key, row)) {
@@ -342,7 +342,7 @@ impl Shaper {
                 None
             };
             kept.push(reason.is_none());
-            refused.extend(reason.map(|reason| (at[row], reason.to_string())));
+            refused.extend(reason.map(|reason| (*message, reason.to_string())));
         }
         refused.sort_by_key(|(row, _)| *row);
         if !kept.contains(&true) {
