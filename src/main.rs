@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+// Batches come and go on all workers: the system's allocator gives their memory back, and the kernel clears it
+// again, which cost a tenth of the time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tapeflow::cli::main()
 }

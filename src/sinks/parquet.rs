@@ -22,6 +22,9 @@ use crate::error::{Error, Result};
 use crate::runtime::{Prepare, epochs};
 use crate::spec::{At, Check, Edge, Fields, Projection};
 
+/// Rows in a row group: what one worker reads at a time when the file is read again.
+const ROW_GROUP: usize = 1 << 17;
+
 struct ParquetSpec {
     path: At<String>,
     rows: u64,
@@ -129,8 +132,10 @@ impl ParquetSink {
             let hidden = self.plan.folder.join(format!(".{name}.writing"));
             let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", hidden.display()));
             let file = File::create(&hidden).map_err(|error| failed(&error))?;
-            let properties =
-                WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default())).build();
+            let properties = WriterProperties::builder()
+                .set_compression(Compression::ZSTD(ZstdLevel::default()))
+                .set_max_row_group_row_count(Some(ROW_GROUP))
+                .build();
             let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties))
                 .map_err(|error| failed(&error))?;
             let path = self.plan.folder.join(name);
