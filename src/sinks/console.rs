@@ -137,7 +137,7 @@ impl Sink for Live {
 /// Numbers with a point are shortened, alike within a column, to what is enough to look at.
 fn short(text: String) -> String {
     match text.parse::<f64>() {
-        Ok(number) if text.contains('.') && number.abs() >= 10_000.0 => format!("{number:.0}"),
+        Ok(number) if text.contains('.') && number.abs() >= 1000.0 && number.fract() == 0.0 => format!("{number:.0}"),
         Ok(number) if text.contains('.') => format!("{number:.4}"),
         _ => text,
     }
