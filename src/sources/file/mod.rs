@@ -4,6 +4,7 @@
 //! Every split has epochs of its own, numbered in the order of the files, so that rows are processed in that
 //! order by any number of workers.
 
+mod borders;
 mod pace;
 mod parquet;
 mod remote;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use borders::Borders;
 use pace::Pace;
 pub use pace::Speed;
 use splits::{Found, Part, Split};
@@ -200,8 +202,9 @@ impl SourcePlan for FilePlan {
         if found.len() as u64 > self.shape.layout.partitions() {
             return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
         }
-        let splits = splits::cut(&found, self.format)?;
-        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), splits: Arc::new(splits) }))
+        let splits = Arc::new(splits::cut(&found, self.format)?);
+        let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
+        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -220,6 +223,7 @@ impl SourcePlan for FilePlan {
 struct Prepared {
     plan: FilePlan,
     found: Arc<Vec<Found>>,
+    borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
 }
 
@@ -230,6 +234,7 @@ impl PreparedSource for Prepared {
         Box::new(FileReader {
             plan: self.plan.clone(),
             found: Arc::clone(&self.found),
+            borders: Arc::clone(&self.borders),
             splits: Arc::clone(&self.splits),
             next: if paced && context.worker > 0 { usize::MAX } else { context.worker },
             stride: if paced { 1 } else { context.workers },
@@ -278,6 +283,7 @@ struct Watermark {
 struct FileReader {
     plan: FilePlan,
     found: Arc<Vec<Found>>,
+    borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
     next: usize,
     stride: usize,
@@ -321,9 +327,10 @@ impl FileReader {
             Part::RowGroup { index, first_row } => {
                 Box::new(parquet::open(found, *index, *first_row, &self.plan.messages)?)
             }
-            Part::Bytes { from, to } => {
-                text::open(found, *from, *to, self.plan.format, &self.plan.csv, &self.plan.messages)?
+            Part::Bytes { from, .. } if self.plan.format == Format::Csv => {
+                text::open_csv(found, *from, &self.borders[split.file], &self.plan.csv, &self.plan.messages)?
             }
+            Part::Bytes { from, to } => text::open_json(found, *from, *to, &self.plan.messages)?,
         };
         self.open = Some(Open { split: self.next, batches, batch: 0, bytes_left: split.bytes });
         self.next += self.stride;

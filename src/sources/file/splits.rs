@@ -7,7 +7,7 @@ use super::{BATCH_ROWS, EPOCH_BATCHES, Format, parquet, remote};
 use crate::error::{Error, Result};
 
 /// Bytes in a split of a text file.
-const TEXT_SPLIT: u64 = 4 << 20;
+pub const TEXT_SPLIT: u64 = 4 << 20;
 
 /// A file to be read.
 #[derive(Clone, Debug)]
