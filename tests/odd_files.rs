@@ -1,5 +1,12 @@
 //! Files as strangers write them: every record becomes a row or a dead letter, and no column is lost.
 
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, DictionaryArray, Float64Array, LargeStringArray, RecordBatch, TimestampMicrosecondArray, UInt16Array,
+};
+use arrow::datatypes::{Field, Int32Type, Schema};
+use parquet::arrow::ArrowWriter;
 use serde_json::{Value as Json, json};
 
 use crate::support::{Folder, Row, rows};
@@ -33,7 +40,10 @@ fn windows_line_ends_a_byte_order_mark_and_no_line_end_at_the_end() {
     folder.write("x.csv", "\u{feff}s,t,p\r\nA,2024-01-01T00:00:00Z,1\r\n\r\nB,2024-01-01T00:00:01Z,2.5");
     let (read_rows, letters) = read(&folder, &format!("path = \"x.csv\"\n{KEYS}"));
     assert_eq!((column(&read_rows, "p"), letters.len()), (vec![json!(1.0), json!(2.5)], 0));
-    folder.write("x.jsonl", "\u{feff}{\"s\":\"A\",\"t\":1704067200000,\"p\":1}\r\n\r\n{\"s\":\"B\",\"t\":1704067200001,\"p\":2.5}");
+    folder.write(
+        "x.jsonl",
+        "\u{feff}{\"s\":\"A\",\"t\":1704067200000,\"p\":1}\r\n\r\n{\"s\":\"B\",\"t\":1704067200001,\"p\":2.5}",
+    );
     let (read_rows, letters) = read(&folder, &format!("path = \"x.jsonl\"\n{KEYS}"));
     assert_eq!((column(&read_rows, "p"), letters.len()), (vec![json!(1.0), json!(2.5)], 0));
 }
@@ -63,4 +73,122 @@ fn quoted_line_ends_at_the_borders_of_splits() {
     assert_eq!(letters.len(), 0);
     assert_eq!(column(&read_rows, "p"), (0..3000).map(Json::from).collect::<Vec<_>>());
     assert!(read_rows.iter().all(|row| row["n"] == json!(lookalike.len())));
+}
+
+#[test]
+fn the_delimiter_of_tsv_is_a_tab_and_the_last_column_may_lack_a_name() {
+    let folder = Folder::new();
+    folder.write("x.tsv", "s\tt\tp\t\nA\t2024-01-01T00:00:00Z\t1\t9\nB\t2024-01-01T00:00:00Z\t2\t\n");
+    let (read_rows, letters) = read(&folder, &format!("path = \"x.tsv\"\n{KEYS}"));
+    assert_eq!((column(&read_rows, "p"), letters.len()), (vec![json!(1), json!(2)], 0));
+}
+
+#[test]
+fn an_empty_file_among_others_tells_nothing() {
+    let folder = Folder::new();
+    folder.write("in/a.csv", "");
+    folder.write("in/b.csv", "s,t,p\n");
+    folder.write("in/c.csv", "s,t,p\nA,2024-01-01T00:00:00Z,1\n");
+    folder.write("in/d.csv", "p,other,t,s\n2,x,2024-01-01T00:00:00Z,B\n");
+    // Only the second file tells types, and it holds no row: everything would be text.
+    let schema = "schema = { s = \"text\", t = \"timestamp\", p = \"double\" }";
+    let (read_rows, letters) = read(&folder, &format!("path = \"in/\"\nformat = \"csv\"\n{KEYS}\n{schema}"));
+    assert_eq!((column(&read_rows, "p"), letters.len()), (vec![json!(1.0), json!(2.0)], 0));
+    std::fs::remove_file(folder.path("in/b.csv")).expect("removed");
+    let (read_rows, letters) = read(&folder, &format!("path = \"in/*.csv\"\n{KEYS}"));
+    assert_eq!((column(&read_rows, "p"), letters.len()), (vec![json!(1), json!(2)], 0));
+}
+
+#[test]
+fn a_thousand_files() {
+    let folder = Folder::new();
+    for i in 0..1000 {
+        folder.write(&format!("in/{i:04}.csv"), format!("s,t,p\nA,2024-01-01T00:00:00Z,{i}\n"));
+    }
+    let (read_rows, letters) = read(&folder, &format!("path = \"in/\"\n{KEYS}"));
+    assert_eq!((column(&read_rows, "p"), letters.len()), ((0..1000).map(Json::from).collect(), 0));
+}
+
+#[test]
+fn hive_partitions_are_decoded_and_go_before_columns_of_the_files() {
+    let folder = Folder::new();
+    folder.write("in/s=BRK%2FB/p=7/x.csv", "t,p\n2024-01-01T00:00:00Z,1\n");
+    folder.write("in/s=__HIVE_DEFAULT_PARTITION__/p=8/x.csv", "t,p\n2024-01-01T00:00:00Z,1\n");
+    let (read_rows, letters) = read(&folder, &format!("path = \"in\"\n{KEYS}"));
+    assert_eq!((column(&read_rows, "s"), column(&read_rows, "p")), (vec![json!("BRK/B")], vec![json!("7")]));
+    assert_eq!(letters, ["it has no key"]);
+}
+
+/// What is wrong with a flow that reads so.
+#[track_caller]
+fn refused(folder: &Folder, source: &str) -> String {
+    folder.write("flow.toml", flow(source));
+    let stderr = folder.tapeflow(&["run", "flow.toml"]).with_code(3).stderr;
+    stderr.lines().next().unwrap_or_default().to_string()
+}
+
+#[test]
+fn what_cannot_be_read_is_said_at_once() {
+    let folder = Folder::new();
+    folder.write("empty.csv", "");
+    folder.write("twice.csv", "a,a,t\n1,2,2024-01-01T00:00:00Z\n");
+    folder.write("x.csv", "s,t,p\nA,2024-01-01T00:00:00Z,1\n");
+    folder.write("x.parquet", "hello");
+    folder.write("x.dat", "hello");
+    for (source, expected) in [
+        ("path = \"empty.csv\"\ntime = \"t\"", "error: flow.toml:5:8: empty.csv: the file is empty"),
+        ("path = \"twice.csv\"\ntime = \"t\"", "error: flow.toml:5:8: twice.csv: \"a\" stands twice in the header"),
+        ("path = \"none.*\"\ntime = \"t\"", "error: flow.toml:5:8: there is no file none.*, and no `schema` either"),
+        ("path = \"x.dat\"\ntime = \"t\"", "error: flow.toml:5:8: write `format`: the name x.dat does not tell it"),
+        (
+            "path = \"x.parquet\"\ntime = \"t\"",
+            "error: flow.toml:5:8: x.parquet: EOF: Parquet file too small. Size is 5 but need 8",
+        ),
+        (
+            "path = \"x.csv\"\ntime = \"t\"\nselect = { t = \"t\", seq = \"p\" }",
+            "error: flow.toml:7:10: `seq` is built in and cannot be a column of the row",
+        ),
+        ("path = \"x.csv\"\ntime = \"t\"\nselect = [\"t\", \"p\", \"p\"]", "error: flow.toml:7:21: `p` stands twice"),
+        ("path = \"x.csv\"\ntime = \"t\"\ndelimiter = \"::\"", "error: flow.toml:7:13: a delimiter is one character"),
+    ] {
+        assert_eq!(refused(&folder, source), expected);
+    }
+}
+
+/// Writes a Parquet file of these columns.
+fn write_parquet(folder: &Folder, name: &str, columns: Vec<(&str, ArrayRef)>) {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true)).collect();
+    let columns = columns.into_iter().map(|(_, column)| column).collect();
+    let data = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("a batch");
+    let file = std::fs::File::create(folder.path(name)).expect("a file");
+    let mut writer = ArrowWriter::try_new(file, data.schema(), None).expect("a writer");
+    writer.write(&data).expect("rows");
+    writer.close().expect("a footer");
+}
+
+fn times() -> ArrayRef {
+    let times = TimestampMicrosecondArray::from(vec![1_704_067_200_000_000, 1_704_067_201_000_000]);
+    Arc::new(times.with_timezone("America/New_York"))
+}
+
+#[test]
+fn parquet_columns_of_every_name_and_of_types_that_are_not_ours() {
+    let folder = Folder::new();
+    let dictionary: DictionaryArray<Int32Type> = vec![Some("A"), Some("B")].into_iter().collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("t", times()),
+        ("s", Arc::new(dictionary)),
+        ("a.b", Arc::new(Float64Array::from(vec![1.5, 2.5]))),
+        ("1. open", Arc::new(UInt16Array::from(vec![7, 8]))),
+        ("order", Arc::new(LargeStringArray::from(vec!["x", "y"]))),
+    ];
+    write_parquet(&folder, "x.parquet", columns);
+    let (read_rows, letters) =
+        read(&folder, "path = \"x.parquet\"\ntime = \"t\"\nkey = [\"s\", \"1. open\", \"order\"]");
+    let expected = rows(
+        r#"{"t":"2024-01-01T00:00:00Z","s":"A","a.b":1.5,"1. open":7,"order":"x","seq":0}
+           {"t":"2024-01-01T00:00:01Z","s":"B","a.b":2.5,"1. open":8,"order":"y","seq":1}"#,
+    );
+    assert_eq!((read_rows, letters.len()), (expected, 0));
 }
