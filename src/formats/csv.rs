@@ -106,6 +106,42 @@ pub fn split_record(block: &[u8], delimiter: u8) -> Option<(&[u8], &[u8])> {
     }
 }
 
+/// A quoted field longer than this is none: the quote it begins with is a stray one.
+const LONGEST_QUOTED: usize = 64 << 10;
+
+/// How many bytes the first record of a file's rest takes, the end of its line included. Quoted fields may hold line
+/// ends; where a quote is not closed as it should be, the record ends with its line, so that a stray quote costs
+/// one line and not all that follow.
+pub fn record_length(rest: &[u8], delimiter: u8) -> usize {
+    let line = length_to(rest, b"\n");
+    match rest[..line].contains(&b'"') {
+        true => spanning_length(rest, delimiter).unwrap_or(line),
+        false => line,
+    }
+}
+
+/// The length of a record whose quotes are all in order.
+fn spanning_length(rest: &[u8], delimiter: u8) -> Option<usize> {
+    let mut end = 0;
+    loop {
+        let field = &rest[end..];
+        let quoted = quoted_length(&field[..field.len().min(LONGEST_QUOTED)])?;
+        let closed = matches!(field.get(quoted), None | Some(b'\r' | b'\n')) || field.get(quoted) == Some(&delimiter);
+        if quoted > 0 && !closed {
+            return None;
+        }
+        end += quoted + length_to(&field[quoted..], &[delimiter, b'\n']);
+        if end == rest.len() || rest[end - 1] == b'\n' {
+            return Some(end);
+        }
+    }
+}
+
+/// How many bytes there are up to the first of `ends`, itself included.
+fn length_to(rest: &[u8], ends: &[u8]) -> usize {
+    rest.iter().position(|byte| ends.contains(byte)).map_or(rest.len(), |at| at + 1)
+}
+
 /// The names in a header.
 pub fn csv_header(record: &[u8], delimiter: u8) -> Result<Vec<String>, Undecodable> {
     const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -311,6 +347,26 @@ mod tests {
         for incomplete in ["", "a", "a,", "\"", "\"a\"", "\"a\"\"\n"] {
             assert_eq!(split_record(incomplete.as_bytes(), b','), None, "{incomplete:?}");
         }
+    }
+
+    #[test]
+    fn a_record_of_a_file_ends_with_its_line_unless_its_quotes_hold_line_ends() {
+        for (rest, expected) in [
+            ("", ""),
+            ("a,b", "a,b"),
+            ("a,b\nc", "a,b\n"),
+            ("a,\"b\nc\"\r\nd", "a,\"b\nc\"\r\n"),
+            ("\"a\n\"\"\n\",b\nc", "\"a\n\"\"\n\",b\n"),
+            ("\"a\nb\"", "\"a\nb\""),
+            ("5\" pipe,b\nc\"", "5\" pipe,b\n"),
+            // Stray quotes: not closed, closed in the middle of a field.
+            ("a,\"b\nc,d\n", "a,\"b\n"),
+            ("a,\"b\nc,\"d\n", "a,\"b\n"),
+        ] {
+            assert_eq!(record_length(rest.as_bytes(), b','), expected.len(), "{rest:?}");
+        }
+        let long = format!("\"a\n{}\"\n", "x".repeat(LONGEST_QUOTED));
+        assert_eq!(record_length(long.as_bytes(), b','), 3);
     }
 
     #[test]

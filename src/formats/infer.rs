@@ -4,7 +4,7 @@ use arrow::datatypes::TimeUnit;
 use serde_json::{Map, Value};
 
 use super::avsc::SchemaMistake;
-use super::csv::{csv_fields, csv_header, split_record};
+use super::csv::{csv_fields, csv_header, record_length};
 use super::numbers::Number;
 use super::schema::{MessageField, MessageSchema};
 use super::times;
@@ -35,17 +35,20 @@ pub fn infer_json(sample: &[u8]) -> Result<MessageSchema, SchemaMistake> {
 /// The columns of CSV with a header, from as many records as the sample holds. Columns without a name are
 /// left out.
 pub fn infer_csv(sample: &[u8], delimiter: u8) -> Result<MessageSchema, SchemaMistake> {
-    let (header, mut rest) = split_record(sample, delimiter).unwrap_or((sample, b""));
+    let (header, mut rest) = sample.split_at(record_length(sample, delimiter));
+    if header.trim_ascii().is_empty() {
+        return Err(SchemaMistake::new("the file is empty"));
+    }
     let header = csv_header(header, delimiter).map_err(|wrong| SchemaMistake::new(wrong.reason))?;
     let mut columns: Vec<_> = header.into_iter().map(|name| (name, Guess::Unknown)).collect();
     let mut found = false;
-    while let Some((record, after)) = split_record(rest, delimiter) {
-        add_record(&mut columns, record, delimiter);
+    while !rest.is_empty() {
+        let (record, after) = rest.split_at(record_length(rest, delimiter));
+        // What stands behind the last line break may be cut off: it is only better than nothing.
+        if record.ends_with(b"\n") || !found {
+            add_record(&mut columns, record, delimiter);
+        }
         (rest, found) = (after, true);
-    }
-    // What stands behind the last line break may be cut off: it is only better than nothing.
-    if !found {
-        add_record(&mut columns, rest, delimiter);
     }
     columns.retain(|(name, _)| !name.is_empty());
     Ok(schema(columns))

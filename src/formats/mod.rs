@@ -24,7 +24,7 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 
 pub use avsc::SchemaMistake;
-pub use csv::{CsvDecoder, CsvOptions, csv_header, split_record};
+pub use csv::{CsvDecoder, CsvOptions, csv_header, record_length, split_record};
 pub use declared::SchemaSpec;
 pub use encode::{json_line, write_csv, write_json_lines};
 pub use infer::{infer_csv, infer_json};

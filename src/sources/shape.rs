@@ -1,5 +1,6 @@
 //! From the columns of messages to the rows of a source: `select`, event time, key, built-in columns.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +15,9 @@ use super::{BUILT_IN, SEQ, TIME};
 use crate::error::{Error, Result};
 use crate::operators::order::OrderPlan;
 use crate::spec::expression::{Scalar, scalar};
-use crate::spec::{At, Check, Edge, EdgeKind, Fields, OneOrMany, Projection, Refused, Select, nanoseconds, surviving};
+use crate::spec::{
+    At, Check, Edge, EdgeKind, Fields, Findings, OneOrMany, Projection, Refused, Select, nanoseconds, surviving,
+};
 use crate::words;
 
 words! {
@@ -122,10 +125,7 @@ impl ShapeSpec {
     /// Types them against the columns of a message.
     pub fn plan(&self, message: Vec<Field>, layout: SeqLayout, check: &Check<'_>) -> Option<(Edge, Arc<ShapePlan>)> {
         let findings = check.findings;
-        for field in message.iter().filter(|field| BUILT_IN.contains(&field.name().as_str())) {
-            let message = format!("`{}` is built in and cannot be a column of a message", field.name());
-            findings.mistake(&self.time.span, message);
-        }
+        self.check_names(message.iter(), "of a message", findings);
         let message: SchemaRef = Arc::new(Schema::new(message));
         let columns = match &self.select {
             Some(select) => select.compile(&message, findings)?,
@@ -138,6 +138,7 @@ impl ShapeSpec {
         };
         let select = Projection::new(columns);
         let selected = Arc::clone(select.schema());
+        self.check_names(selected.fields().iter().map(Arc::as_ref), "of the row", findings);
         let time = self.event_time(&selected, check);
         let keys: Vec<Option<Scalar>> = self.key.iter().map(|key| scalar(key, &selected, findings)).collect();
         let (time, keys) = (time?, keys.into_iter().collect::<Option<Vec<_>>>()?);
@@ -161,6 +162,18 @@ impl ShapeSpec {
             on_error: self.on_error,
         };
         Some((edge, Arc::new(plan)))
+    }
+
+    fn check_names<'f>(&self, fields: impl Iterator<Item = &'f Field>, what: &str, findings: &Findings) {
+        let span = self.select.as_ref().map_or(&self.time.span, |select| &select.span);
+        let mut seen = HashSet::new();
+        for name in fields.map(Field::name) {
+            if BUILT_IN.contains(&name.as_str()) {
+                findings.mistake(span, format!("`{name}` is built in and cannot be a column {what}"));
+            } else if !seen.insert(name) {
+                findings.mistake(span, format!("`{name}` names two columns {what}"));
+            }
+        }
     }
 
     /// The event time as ns; a value that does not fit becomes null.

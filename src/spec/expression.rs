@@ -145,8 +145,11 @@ pub fn compile(parsed: &Parsed, schema: &SchemaRef, findings: &Findings) -> Opti
     }
 }
 
-/// Parses and types `text`.
+/// Parses and types `text`. The name of a column is that column, whatever SQL makes of it.
 pub fn scalar(text: &At<String>, schema: &SchemaRef, findings: &Findings) -> Option<Scalar> {
+    if let Ok(column) = schema.index_of(text) {
+        return Some(Scalar::column(schema, column));
+    }
     compile(&parse(text, findings)?, schema, findings)
 }
 

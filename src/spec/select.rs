@@ -48,6 +48,15 @@ impl Select {
     pub fn compile(&self, schema: &SchemaRef, findings: &Findings) -> Option<Vec<(Field, Scalar)>> {
         match self {
             Select::Names(names) => {
+                let before = findings.len();
+                for (at, name) in names.iter().enumerate() {
+                    if names[..at].iter().any(|other| other.value == name.value) {
+                        findings.mistake(&name.span, format!("`{}` stands twice", name.value));
+                    }
+                }
+                if findings.len() > before {
+                    return None;
+                }
                 let column = |name: &At<String>| match schema.index_of(name) {
                     Ok(at) => Some((schema.field(at).clone(), Scalar::column(schema, at))),
                     Err(_) => {
@@ -74,6 +83,7 @@ impl Select {
     /// key, `seq`, event time) goes along as hidden columns.
     pub fn plan(&self, input: &Edge, findings: &Findings) -> Option<(Edge, Projection)> {
         let mut columns = self.compile(&input.schema, findings)?;
+        self.check_built_in(&columns, input, findings)?;
         let visible = columns.len();
         let position = |columns: &[(Field, Scalar)], at: usize| {
             columns.iter().position(|(_, scalar)| scalar.as_column() == Some(at))
@@ -93,6 +103,18 @@ impl Select {
         let projection = Projection::new(columns);
         let edge = Edge { schema: Arc::clone(&projection.schema), visible, key, ..input.clone() };
         Some((edge, projection))
+    }
+    /// What later nodes rely on under its name must stay what it is.
+    fn check_built_in(&self, columns: &[(Field, Scalar)], input: &Edge, findings: &Findings) -> Option<()> {
+        let Select::Expressions(named) = self else { return Some(()) };
+        let before = findings.len();
+        for ((name, text), (_, scalar)) in named.iter().zip(columns) {
+            let built_in = crate::sources::BUILT_IN.contains(&name.as_str());
+            if built_in && (scalar.as_column().is_none() || scalar.as_column() != input.position(name)) {
+                findings.mistake(&text.span, format!("`{}` is built in: give the column another name", name.value));
+            }
+        }
+        (findings.len() == before).then_some(())
     }
 }
 

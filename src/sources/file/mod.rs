@@ -4,6 +4,8 @@
 //! Every split has epochs of its own, numbered in the order of the files, so that rows are processed in that
 //! order by any number of workers.
 
+mod borders;
+mod columns;
 mod pace;
 mod parquet;
 mod remote;
@@ -15,18 +17,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 
+use borders::Borders;
+use columns::{Columns, Written};
 use pace::Pace;
 pub use pace::Speed;
 use splits::{Found, Part, Split};
 
 use super::seq::SeqLayout;
 use super::shape::{ShapePlan, ShapeSpec, Shaped, Shaper};
-use super::{BUILT_IN, Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
+use super::{Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
 use crate::batch::{Mark, Origin};
 use crate::error::{Error, Result};
-use crate::formats::{ColumnType, CsvOptions, MessageField, MessageSchema, SchemaSpec};
+use crate::formats::{CsvOptions, MessageSchema, SchemaSpec};
 use crate::operators::watermarks::origin;
 use crate::runtime::Prepare;
 use crate::sinks::dead_letters::Place;
@@ -65,14 +69,13 @@ struct FileSpec {
     path: At<String>,
     format: Option<Format>,
     schema: Option<At<SchemaSpec>>,
-    delimiter: At<String>,
+    delimiter: Option<At<String>>,
     null: String,
     speed: Speed,
     shape: ShapeSpec,
 }
 
 pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
-    let span = fields.span().clone();
     Box::new(FileSpec {
         path: fields
             .get("path", "a file, a glob, a folder (hive partitions become columns), or s3:// gs:// az://")
@@ -85,9 +88,8 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
             .get("schema", "an .avsc file, or a table of columns and types; read from the data where it is missing")
             .optional(),
         delimiter: fields
-            .get("delimiter", "what stands between the values of a CSV line")
-            .optional()
-            .unwrap_or(At::new(",".to_string(), span)),
+            .get("delimiter", "what stands between the values of a CSV line; a comma, or a tab in .tsv, by default")
+            .optional(),
         null: fields.get("null", "the text that stands for no value in CSV").or(String::new()),
         speed: fields
             .get("speed", "paced by event time: 1 is real time, 10 ten times as fast; `max` by default")
@@ -99,81 +101,37 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
 impl SourceSpec for FileSpec {
     fn plan(&self, _name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
         let findings = check.findings;
-        let [delimiter] = *self.delimiter.as_bytes() else {
-            findings.mistake(&self.delimiter.span, "a delimiter is one character");
-            return None;
+        let delimiter = match self.delimiter.as_ref().map(|delimiter| (delimiter, delimiter.as_bytes())) {
+            None => None,
+            Some((_, [one])) => Some(*one),
+            Some((delimiter, _)) => {
+                findings.mistake(&delimiter.span, "a delimiter is one character");
+                return None;
+            }
         };
-        let csv = CsvOptions { delimiter, null: self.null.clone(), header: None };
         let location =
             if remote::is_remote(&self.path) { PathBuf::from(&self.path.value) } else { check.files.path(&self.path) };
-        let (messages, partitions, format) = match self.columns(&location, &csv, check) {
-            Ok(known) => known,
+        let written = Written { format: self.format, schema: self.schema.as_ref(), delimiter, null: &self.null };
+        let columns = match Columns::of(&location, &written, check) {
+            Ok(columns) => columns,
             Err(message) => {
                 findings.mistake(&self.path.span, message);
                 return None;
             }
         };
-        let mut fields = messages.arrow_fields();
-        fields.extend(partitions.iter().map(|name| Field::new(name, DataType::Utf8, true)));
-        let (edge, shape) = self.shape.plan(fields.clone(), SeqLayout::Parts, check)?;
+        let (edge, shape) = self.shape.plan(columns.fields(), SeqLayout::Parts, check)?;
         let plan = FilePlan {
             location,
-            format,
-            csv,
-            columns: Arc::new(Schema::new(fields)),
-            messages,
-            partitions,
+            format: columns.format,
+            schema: Arc::new(Schema::new(columns.fields())),
+            csv: columns.csv,
+            messages: columns.messages,
+            partitions: columns.partitions,
             speed: self.speed,
             epoch: check.job.epoch,
             shape,
         };
         Some((edge, Arc::new(plan)))
-    }
-}
-
-type Columns = (MessageSchema, Vec<String>, Format);
-
-impl FileSpec {
-    /// The columns of the files, those that hive partitions add, and the format.
-    fn columns(&self, location: &Path, csv: &CsvOptions, check: &Check<'_>) -> Result<Columns, String> {
-        let found = splits::find(location).map_err(|error| error.to_string())?;
-        let partitions: Vec<String> = found
-            .first()
-            .map(|found| found.partitions.iter().map(|(name, _)| name.clone()).collect())
-            .unwrap_or_default();
-        let first = found.first().map(|found| found.path.clone());
-        let name = first.as_deref().unwrap_or(location).to_string_lossy().into_owned();
-        let format = self
-            .format
-            .or_else(|| Format::of(&name))
-            .ok_or_else(|| format!("write `format`: the name {name} does not tell it"))?;
-        let messages = match (&self.schema, first) {
-            (Some(schema), _) => schema.resolve(check).ok_or("its schema could not be read")?,
-            (None, None) => return Err(format!("there is no file {}, and no `schema` either", location.display())),
-            (None, Some(path)) => infer(&path, format, csv).map_err(|error| format!("{}: {error}", path.display()))?,
-        };
-        Ok((without_built_in(messages), partitions, format))
-    }
-}
-
-/// What tapeflow wrote itself holds `seq`: it is given anew.
-fn without_built_in(mut messages: MessageSchema) -> MessageSchema {
-    messages.fields.retain(|field| !BUILT_IN.contains(&field.name.as_str()));
-    messages
-}
-
-fn infer(path: &Path, format: Format, csv: &CsvOptions) -> Result<MessageSchema> {
-    match format {
-        Format::Parquet => {
-            let of_ours = |field: &Field| {
-                let kind = ColumnType::of(field);
-                // What is no type of ours (lists, structs) is left out.
-                kind.map(|kind| MessageField::new(field.name(), kind))
-            };
-            Ok(MessageSchema { fields: parquet::schema(path)?.iter().filter_map(of_ours).collect() })
-        }
-        Format::Json => crate::formats::infer_json(&text::sample(path)?).map_err(Error::run),
-        Format::Csv => crate::formats::infer_csv(&text::sample(path)?, csv.delimiter).map_err(Error::run),
     }
 }
 
@@ -183,7 +141,7 @@ struct FilePlan {
     format: Format,
     csv: CsvOptions,
     /// The columns of the files and those that hive partitions add.
-    columns: SchemaRef,
+    schema: SchemaRef,
     messages: MessageSchema,
     partitions: Vec<String>,
     speed: Speed,
@@ -200,8 +158,9 @@ impl SourcePlan for FilePlan {
         if found.len() as u64 > self.shape.layout.partitions() {
             return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
         }
-        let splits = splits::cut(&found, self.format)?;
-        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), splits: Arc::new(splits) }))
+        let splits = Arc::new(splits::cut(&found, self.format)?);
+        let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
+        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -220,6 +179,7 @@ impl SourcePlan for FilePlan {
 struct Prepared {
     plan: FilePlan,
     found: Arc<Vec<Found>>,
+    borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
 }
 
@@ -230,6 +190,7 @@ impl PreparedSource for Prepared {
         Box::new(FileReader {
             plan: self.plan.clone(),
             found: Arc::clone(&self.found),
+            borders: Arc::clone(&self.borders),
             splits: Arc::clone(&self.splits),
             next: if paced && context.worker > 0 { usize::MAX } else { context.worker },
             stride: if paced { 1 } else { context.workers },
@@ -278,6 +239,7 @@ struct Watermark {
 struct FileReader {
     plan: FilePlan,
     found: Arc<Vec<Found>>,
+    borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
     next: usize,
     stride: usize,
@@ -321,9 +283,10 @@ impl FileReader {
             Part::RowGroup { index, first_row } => {
                 Box::new(parquet::open(found, *index, *first_row, &self.plan.messages)?)
             }
-            Part::Bytes { from, to } => {
-                text::open(found, *from, *to, self.plan.format, &self.plan.csv, &self.plan.messages)?
+            Part::Bytes { from, .. } if self.plan.format == Format::Csv => {
+                text::open_csv(found, *from, &self.borders[split.file], &self.plan.csv, &self.plan.messages)?
             }
+            Part::Bytes { from, to } => text::open_json(found, *from, *to, &self.plan.messages)?,
         };
         self.open = Some(Open { split: self.next, batches, batch: 0, bytes_left: split.bytes });
         self.next += self.stride;
@@ -389,9 +352,9 @@ impl FileReader {
 fn with_partitions(messages: RecordBatch, file: &Found, plan: &FilePlan) -> Result<RecordBatch> {
     let mut columns = messages.columns().to_vec();
     for name in &plan.partitions {
-        let value = file.partitions.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str());
+        let value = file.partitions.iter().find(|(other, _)| other == name).and_then(|(_, value)| value.as_deref());
         let column: StringArray = std::iter::repeat_n(value, messages.num_rows()).collect();
         columns.push(Arc::new(column) as ArrayRef);
     }
-    Ok(RecordBatch::try_new(Arc::clone(&plan.columns), columns)?)
+    Ok(RecordBatch::try_new(Arc::clone(&plan.schema), columns)?)
 }

@@ -38,8 +38,11 @@ pub fn row_groups(path: &Path) -> Result<Vec<(u64, u64)>> {
 /// Opens a row group; its columns are those of `messages`.
 pub fn open(found: &Found, row_group: usize, first_row: u64, messages: &MessageSchema) -> Result<RowGroup> {
     let builder = builder(&found.path)?;
-    let names: Vec<&str> = messages.fields.iter().map(|field| field.name.as_str()).collect();
-    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    let wanted = |name: &str| messages.fields.iter().any(|field| field.name == name);
+    let columns = builder.schema().fields().iter().enumerate();
+    let roots = columns.filter(|(_, field)| wanted(field.name())).map(|(at, _)| at);
+    // By position: a name with a dot in it would be taken for a path.
+    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
     let reader = builder.with_row_groups(vec![row_group]).with_projection(mask).with_batch_size(BATCH_ROWS).build();
     let reader = reader.map_err(|error| Error::run(format!("{}: {error}", found.name)))?;
     Ok(RowGroup {

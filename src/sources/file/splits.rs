@@ -7,7 +7,10 @@ use super::{BATCH_ROWS, EPOCH_BATCHES, Format, parquet, remote};
 use crate::error::{Error, Result};
 
 /// Bytes in a split of a text file.
-const TEXT_SPLIT: u64 = 4 << 20;
+pub const TEXT_SPLIT: u64 = 4 << 20;
+
+/// What Hive and Spark call the folder of the rows without a value.
+const NO_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// A file to be read.
 #[derive(Clone, Debug)]
@@ -19,7 +22,7 @@ pub struct Found {
     /// Its size.
     pub bytes: u64,
     /// `name=value` folders on its path.
-    pub partitions: Vec<(String, String)>,
+    pub partitions: Vec<(String, Option<String>)>,
 }
 
 /// A part of a file that one worker reads.
@@ -100,10 +103,30 @@ fn found(location: &Path, path: PathBuf) -> Result<Found> {
 }
 
 /// The `name=value` folders of a path.
-pub fn hive_partitions(path: &str) -> Vec<(String, String)> {
+pub fn hive_partitions(path: &str) -> Vec<(String, Option<String>)> {
     let folders = path.rsplit_once('/').map_or("", |(folders, _)| folders);
     let pairs = folders.split('/').filter_map(|folder| folder.split_once('='));
-    pairs.map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    pairs.map(|(name, value)| (decoded(name), (value != NO_PARTITION).then(|| decoded(value)))).collect()
+}
+
+/// A text in which what cannot stand in a path is written as `%2F`.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *byte == b'%') {
+            Some(code) => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_string())
 }
 
 /// Cuts the files into splits, in order.
@@ -147,7 +170,9 @@ mod tests {
     #[test]
     fn folders_of_the_form_name_equals_value_are_partitions() {
         let partitions = hive_partitions("date=2026-01-05/hour=14/part-0.parquet");
-        assert_eq!(partitions, vec![("date".into(), "2026-01-05".into()), ("hour".into(), "14".into())]);
+        assert_eq!(partitions, vec![("date".into(), Some("2026-01-05".into())), ("hour".into(), Some("14".into()))]);
+        let partitions = hive_partitions("symbol=BRK%2FB%/side=__HIVE_DEFAULT_PARTITION__/part-0.parquet");
+        assert_eq!(partitions, vec![("symbol".into(), Some("BRK/B%".into())), ("side".into(), None)]);
         assert!(hive_partitions("a=b.parquet").is_empty());
     }
 }

@@ -1,4 +1,4 @@
-//! Ranges of lines of JSON and CSV files.
+//! Ranges of the lines of JSON files and of the records of CSV files.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -6,15 +6,18 @@ use std::path::Path;
 
 use arrow::array::RecordBatch;
 
-use super::splits::Found;
-use super::{BATCH_ROWS, Bad, Batches, Format};
+use super::borders::Borders;
+use super::splits::{Found, TEXT_SPLIT};
+use super::{BATCH_ROWS, Bad, Batches};
 use crate::error::{Error, Result};
-use crate::formats::{CsvDecoder, CsvOptions, Decoder, JsonDecoder, JsonOptions, MessageSchema, csv_header};
+use crate::formats::{
+    CsvDecoder, CsvOptions, Decoder, JsonDecoder, JsonOptions, MessageSchema, csv_header, record_length,
+};
 
 /// How much of a file is looked at to learn its columns.
 const SAMPLE: u64 = 1 << 20;
 /// A line longer than this is a mistake rather than data.
-const LONGEST_LINE: u64 = 64 << 20;
+pub const LONGEST_LINE: u64 = 64 << 20;
 
 /// The first lines of a file.
 pub fn sample(path: &Path) -> Result<Vec<u8>> {
@@ -27,33 +30,51 @@ pub fn sample(path: &Path) -> Result<Vec<u8>> {
         // The last line is cut off.
         let end = sample.iter().rposition(|byte| *byte == b'\n').map_or(sample.len(), |at| at + 1);
         sample.truncate(end);
+    } else if sample.last().is_some_and(|byte| *byte != b'\n') {
+        sample.push(b'\n');
     }
+    sample.drain(..byte_order_mark(&sample));
     Ok(sample)
 }
 
+/// How many bytes the mark takes with which some programs begin a file.
+fn byte_order_mark(file: &[u8]) -> usize {
+    const MARK: &[u8] = b"\xef\xbb\xbf";
+    if file.starts_with(MARK) { MARK.len() } else { 0 }
+}
+
 /// The lines that begin in `from..to`.
-pub fn open(
+pub fn open_json(found: &Found, from: u64, to: u64, messages: &MessageSchema) -> Result<Box<dyn Batches>> {
+    let cannot = |error| Error::connect(format!("{}: {error}", found.name));
+    let mut file = File::open(&found.path).map_err(cannot)?;
+    let (start, block) = whole_lines(&mut file, from, to).map_err(cannot)?;
+    let decoder = Box::new(JsonDecoder::new(messages, None, JsonOptions::default()));
+    let at = if start == 0 { byte_order_mark(&block) } else { 0 };
+    Ok(Box::new(Records { block, at, start, decoder, delimiter: None }))
+}
+
+/// The records that begin in the split of a CSV file that begins at `from`.
+pub fn open_csv(
     found: &Found,
     from: u64,
-    to: u64,
-    format: Format,
+    borders: &Borders,
     csv: &CsvOptions,
     messages: &MessageSchema,
 ) -> Result<Box<dyn Batches>> {
     let cannot = |error| Error::connect(format!("{}: {error}", found.name));
+    let split = from / TEXT_SPLIT;
+    let header = borders.header().map_err(cannot)?;
+    let start = borders.of(split).map_err(cannot)?;
+    let length = borders.of(split + 1).map_err(cannot)? - start;
     let mut file = File::open(&found.path).map_err(cannot)?;
-    let (start, block) = whole_lines(&mut file, from, to).map_err(cannot)?;
-    let (decoder, skip): (Box<dyn Decoder>, usize) = match format {
-        Format::Csv => {
-            let header = header(&mut file).map_err(cannot)?;
-            let names = csv_header(header.trim_ascii_end(), csv.delimiter).map_err(Error::run)?;
-            let skip = if start == 0 { header.len() } else { 0 };
-            let options = CsvOptions { header: Some(names), ..csv.clone() };
-            (Box::new(CsvDecoder::new(messages, None, options)), skip)
-        }
-        _ => (Box::new(JsonDecoder::new(messages, None, JsonOptions::default())), 0),
-    };
-    Ok(Box::new(Lines { block, at: skip, start, decoder }))
+    file.seek(SeekFrom::Start(start)).map_err(cannot)?;
+    let mut block = Vec::with_capacity(length as usize);
+    file.take(length).read_to_end(&mut block).map_err(cannot)?;
+    let names = csv_header(&header, csv.delimiter).map_err(|wrong| Error::run(format!("{}: {wrong}", found.name)))?;
+    let options = CsvOptions { header: Some(names), ..csv.clone() };
+    let decoder = Box::new(CsvDecoder::new(messages, None, options));
+    let at = if start == 0 { header.len() } else { 0 };
+    Ok(Box::new(Records { block, at, start, decoder, delimiter: Some(csv.delimiter) }))
 }
 
 /// The bytes of the lines that begin in `from..to`, and where they begin.
@@ -85,49 +106,43 @@ fn whole_lines(file: &mut File, from: u64, to: u64) -> std::io::Result<(u64, Vec
     Ok((first + skip as u64, block))
 }
 
-fn header(file: &mut File) -> std::io::Result<Vec<u8>> {
-    file.seek(SeekFrom::Start(0))?;
-    let mut header = Vec::new();
-    let mut reader = std::io::BufReader::new(file);
-    std::io::BufRead::read_until(&mut reader, b'\n', &mut header)?;
-    Ok(header)
-}
-
-struct Lines {
+struct Records {
     block: Vec<u8>,
     at: usize,
     start: u64,
     decoder: Box<dyn Decoder>,
+    /// Set where quoted fields may hold line ends.
+    delimiter: Option<u8>,
 }
 
-impl Lines {
-    /// The next line, without its end, and where it begins in the block.
-    fn line(&mut self) -> Option<(usize, std::ops::Range<usize>)> {
-        if self.at >= self.block.len() {
-            return None;
-        }
-        let begin = self.at;
-        let end = self.block[begin..].iter().position(|byte| *byte == b'\n').map_or(self.block.len(), |at| begin + at);
-        self.at = end + 1;
-        let content = if end > begin && self.block[end - 1] == b'\r' { begin..end - 1 } else { begin..end };
-        Some((begin, content))
-    }
+/// The first record of `rest`, without its line end, and how many bytes it takes with it.
+fn first(rest: &[u8], delimiter: Option<u8>) -> (&[u8], usize) {
+    let length = match delimiter {
+        Some(delimiter) => record_length(rest, delimiter),
+        None => rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |end| end + 1),
+    };
+    let record = &rest[..length];
+    let record = record.strip_suffix(b"\n").unwrap_or(record);
+    (record.strip_suffix(b"\r").unwrap_or(record), length)
 }
 
-impl Batches for Lines {
+impl Batches for Records {
     fn next(&mut self, bad: &mut Vec<Bad>) -> Result<Option<(RecordBatch, Vec<u64>)>> {
         let mut offsets = Vec::with_capacity(BATCH_ROWS);
-        while offsets.len() < BATCH_ROWS {
-            let Some((begin, content)) = self.line() else { break };
-            let line = &self.block[content];
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
+        while offsets.len() < BATCH_ROWS && self.at < self.block.len() {
+            let (record, length) = first(&self.block[self.at..], self.delimiter);
+            let offset = self.start + self.at as u64;
+            let blank = match self.delimiter {
+                Some(_) => record.is_empty(),
+                None => record.iter().all(u8::is_ascii_whitespace),
+            };
+            if !blank {
+                match self.decoder.decode(None, record) {
+                    Ok(rows) => offsets.extend(std::iter::repeat_n(offset, rows)),
+                    Err(error) => bad.push(Bad { offset, raw: record.to_vec(), reason: error.reason }),
+                }
             }
-            let offset = self.start + begin as u64;
-            match self.decoder.decode(None, line) {
-                Ok(rows) => offsets.extend(std::iter::repeat_n(offset, rows)),
-                Err(error) => bad.push(Bad { offset, raw: line.to_vec(), reason: error.reason }),
-            }
+            self.at += length;
         }
         if offsets.is_empty() && self.at >= self.block.len() {
             return Ok(None);
@@ -136,8 +151,8 @@ impl Batches for Lines {
     }
 
     fn raw(&self, offset: u64) -> Option<&[u8]> {
-        let rest = self.block.get((offset - self.start) as usize..)?;
-        rest.split(|byte| *byte == b'\n').next()
+        let at = offset.checked_sub(self.start)? as usize;
+        self.block.get(at..).map(|rest| first(rest, self.delimiter).0)
     }
 }
 
