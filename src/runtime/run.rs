@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use timely::worker::Worker;
 
+use super::Installed;
 use super::prepare::Prepared;
-use super::render;
 use crate::error::{Error, Result};
 
 /// How long a worker sleeps where nothing wakes it.
@@ -89,15 +89,14 @@ fn execute(jobs: &[Arc<Prepared>], workers: usize) -> Result<()> {
 }
 
 fn drive(worker: &mut Worker, jobs: &[Arc<Prepared>], panicked: &AtomicBool) {
-    let probes: Vec<_> = jobs.iter().map(|prepared| render(worker, prepared)).collect();
-    while !probes.iter().all(|durable| durable.done()) {
+    let mut installed = Installed::default();
+    jobs.iter().for_each(|prepared| installed.build(worker, prepared));
+    while !installed.is_empty() {
         worker.step_or_park(Some(PARK));
+        installed.sweep(worker);
         if panicked.load(Ordering::Relaxed) {
-            // What the broken worker held will never come: leave the dataflow as it is.
-            for dataflow in worker.installed_dataflows() {
-                worker.drop_dataflow(dataflow);
-            }
-            return;
+            // What the broken worker held will never come.
+            installed.abandon(worker);
         }
     }
 }
