@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::Address;
-pub use token::Token;
+pub use token::{Token, same, sign};
 
 use crate::error::{Error, Result};
 use crate::spec::{Fields, Findings, FromToml, Mistake};
@@ -139,7 +139,7 @@ impl Config {
         for error in errors {
             findings.mistake(&error.span().unwrap_or(0..0), error.message().trim().to_string());
         }
-        let fields = Fields::new("the settings", root.get_ref(), 0..0, &findings);
+        let fields = Fields::new("this file", root.get_ref(), 0..0, &findings);
         let mut sources = Sources { fields, path, text, flags, variable, wrong: Vec::new() };
         let mut config = Config {
             cluster: sources.setting("cluster", "the name of the cluster", "tapeflow".to_string()),
@@ -288,7 +288,7 @@ mod tests {
         assert_eq!(config.token.value.as_ref().map(Token::secret), Some(secret));
         assert!(!format!("{config:?} {:?}", config.shown()).contains(secret));
         let error = read(&format!("token = \"{secret}\""), &[], &[]).expect_err("no such key");
-        assert!(error.to_string().contains("`token_file`") && !error.to_string().contains(secret), "{error}");
+        assert!(error.to_string().contains("token_file") && !error.to_string().contains(secret), "{error}");
         assert!(
             read("", &[], &[("TAPEFLOW_TOKEN", "short")]).is_err_and(|error| !error.to_string().contains("short\""))
         );

@@ -9,16 +9,22 @@ use super::{Job, Prepared, render};
 /// The jobs that a worker runs.
 #[derive(Default)]
 pub struct Installed {
-    list: Vec<(Arc<Job>, usize)>,
+    list: Vec<Dataflow>,
+}
+
+struct Dataflow {
+    id: String,
+    job: Arc<Job>,
+    index: usize,
 }
 
 impl Installed {
-    /// Builds the dataflow of `prepared`.
-    pub fn build(&mut self, worker: &mut Worker, prepared: &Arc<Prepared>) {
-        let dataflow = worker.next_dataflow_index();
+    /// Builds the dataflow of `prepared`, known as `id`.
+    pub fn build(&mut self, worker: &mut Worker, id: &str, prepared: &Arc<Prepared>) {
+        let index = worker.next_dataflow_index();
         prepared.job.enter();
         render(worker, prepared);
-        self.list.push((Arc::clone(&prepared.job), dataflow));
+        self.list.push(Dataflow { id: id.to_string(), job: Arc::clone(&prepared.job), index });
     }
 
     /// Lets go of the jobs whose dataflow has ended: all is written, and no operator has anything left to do.
@@ -27,10 +33,10 @@ impl Installed {
             return;
         }
         let alive = worker.installed_dataflows();
-        self.list.retain(|(job, dataflow)| {
-            let runs = alive.contains(dataflow);
+        self.list.retain(|dataflow| {
+            let runs = alive.contains(&dataflow.index);
             if !runs {
-                job.leave();
+                dataflow.job.leave();
             }
             runs
         });
@@ -41,9 +47,9 @@ impl Installed {
         self.list.is_empty()
     }
 
-    /// The jobs that run.
-    pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
-        self.list.iter().map(|(job, _)| job)
+    /// The jobs that run, by their id.
+    pub fn jobs(&self) -> impl Iterator<Item = (&str, &Arc<Job>)> {
+        self.list.iter().map(|dataflow| (dataflow.id.as_str(), &dataflow.job))
     }
 
     /// Drops all dataflows as they are: for the end of a worker whose peers have failed.
@@ -51,6 +57,6 @@ impl Installed {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        self.list.drain(..).for_each(|(job, _)| job.leave());
+        self.list.drain(..).for_each(|dataflow| dataflow.job.leave());
     }
 }
