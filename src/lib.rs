@@ -8,7 +8,7 @@
 //! - [`operators`], [`indicators`]: what happens to them;
 //! - [`sinks`]: where they go;
 //! - [`runtime`]: plans become timely dataflows and run;
-//! - [`metrics`], [`error`], [`cli`]: what users see.
+//! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
 //! ```
 //! use tapeflow::spec::{Files, Format, Plan, explain};
@@ -34,6 +34,7 @@
 
 pub mod batch;
 pub mod cli;
+pub mod config;
 pub mod error;
 pub mod formats;
 pub mod indicators;

@@ -110,6 +110,23 @@ impl Meter {
     }
 }
 
+impl Meter {
+    /// Takes the counters of a job that has ended out of the metrics.
+    pub fn forget(job: &str, operator: &str, worker: usize) {
+        let worker = worker.to_string();
+        let labels = &[job, operator, &worker];
+        // What was never counted is not there to be removed.
+        for counters in [&RECORDS_IN, &RECORDS_OUT, &BYTES_IN, &HELD_BACK, &WRITE_ERRORS, &BACK_PRESSURE] {
+            let _ = counters.remove_label_values(labels);
+        }
+        let _ = IN_FLIGHT.remove_label_values(labels);
+        let _ = LATENCY.remove_label_values(labels);
+        for became in ["dead_letter", "skipped"] {
+            let _ = UNDECODABLE.remove_label_values(&[job, operator, &worker, became]);
+        }
+    }
+}
+
 /// The lag of a partition, in messages.
 pub fn kafka_lag(job: &str, topic: &str, partition: i32) -> IntGauge {
     LAG.with_label_values(&[job, topic, &partition.to_string()])

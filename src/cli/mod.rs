@@ -1,5 +1,6 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
+mod config;
 mod demo;
 mod functions;
 mod init;
@@ -90,6 +91,9 @@ enum Command {
     },
     /// A synthetic market through indicators: a live table here, Parquet on disk, no server.
     Demo(demo::DemoArgs),
+    /// The settings of a process.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Print the JSON Schema of dataflow files, for editors.
     Schema,
     /// Print completions for a shell.
@@ -139,6 +143,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Init { from } => say(init::starter(&from)),
         Command::Functions { name, json } => functions::show(name.as_deref(), json),
         Command::Demo(args) => demo::demo(&args),
+        Command::Config(command) => config::config(&command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::metrics::Meter;
 use crate::runtime::Job;
+use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::{Place, Refusals};
 use crate::spec::Edge;
 
@@ -38,6 +39,8 @@ pub struct NodeContext {
     pub job: Arc<Job>,
     /// Its counters.
     pub meter: Meter,
+    /// Where its rows can be looked at.
+    pub tap: Arc<Tap>,
     /// Where rows go on which an expression fails.
     pub refusals: Refusals,
 }
@@ -166,6 +169,7 @@ impl NodeContext {
                 self.job.fail(error);
             }
         }
+        out.rows.iter().for_each(|rows| self.tap.show(&rows.data));
         self.meter.rows_out.inc_by(out.rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
         self.meter.held_back.inc_by(out.held_back);
         out

@@ -2,10 +2,41 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
+use timely::scheduling::SyncActivator;
+
+use super::epochs;
+use super::tap::Tap;
+use crate::batch::Epoch;
 use crate::error::Error;
 use crate::metrics::Meter;
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Rows go through it.
+    Running,
+    /// Its sources read no more; what was read is still on its way.
+    Stopping,
+    /// It has ended, and everything it had read is written.
+    Done,
+    /// It has ended with an error.
+    Failed,
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            State::Running => "running",
+            State::Stopping => "stopping",
+            State::Done => "done",
+            State::Failed => "failed",
+        })
+    }
+}
 
 /// Shared by the workers of this process that run the job, and by those who watch it.
 pub struct Job {
@@ -14,6 +45,17 @@ pub struct Job {
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
+    taps: Mutex<BTreeMap<String, Arc<Tap>>>,
+    sources: Mutex<Vec<SyncActivator>>,
+    crew: Mutex<Crew>,
+}
+
+/// The workers of this process that run the job.
+#[derive(Default)]
+struct Crew {
+    came: usize,
+    left: usize,
+    ended: Option<Epoch>,
 }
 
 impl Job {
@@ -24,12 +66,26 @@ impl Job {
             stop: AtomicBool::new(false),
             failure: Mutex::default(),
             meters: Mutex::default(),
+            taps: Mutex::default(),
+            sources: Mutex::default(),
+            crew: Mutex::default(),
         })
     }
 
     /// Asks the job to drain and end.
     pub fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        if !self.stop.swap(true, Ordering::Relaxed) {
+            // A source that waits for its server would otherwise learn of it late. One whose dataflow has ended
+            // needs not know.
+            for source in lock(&self.sources).drain(..) {
+                let _ = source.activate();
+            }
+        }
+    }
+
+    /// Wakes `source` when the job is asked to end.
+    pub fn wake_to_stop(&self, source: SyncActivator) {
+        lock(&self.sources).push(source);
     }
 
     /// Whether it shall end: sources read no more.
@@ -40,14 +96,13 @@ impl Job {
     /// Ends the job with `error`; the first one counts.
     pub fn fail(&self, error: Error) {
         tracing::debug!(job = self.name, "{error}");
-        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        failure.get_or_insert(error);
+        lock(&self.failure).get_or_insert(error);
         self.stop();
     }
 
     /// Why the job failed, if it has.
     pub fn failure(&self) -> Option<Error> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.failure).clone()
     }
 
     /// Whether the job has failed: what is still on its way is thrown away.
@@ -56,16 +111,67 @@ impl Job {
         self.stopping() && self.failure().is_some()
     }
 
+    /// A worker has begun to run the job.
+    pub fn enter(&self) {
+        lock(&self.crew).came += 1;
+    }
+
+    /// A worker has nothing of the job any more. A dataflow ends nowhere before all workers have built it, so the
+    /// last to leave is the last there is.
+    pub fn leave(&self) {
+        let mut crew = lock(&self.crew);
+        crew.left += 1;
+        if crew.left == crew.came {
+            crew.ended = Some(epochs::now());
+            lock(&self.taps).values().for_each(|tap| tap.close());
+        }
+    }
+
+    /// When it ended on all workers of this process, if it has: microseconds since 1970 UTC.
+    pub fn ended(&self) -> Option<Epoch> {
+        lock(&self.crew).ended
+    }
+
+    /// How many workers of this process have begun to run it.
+    pub fn crew(&self) -> usize {
+        lock(&self.crew).came
+    }
+
+    /// How far it is in this process.
+    pub fn state(&self) -> State {
+        match (self.ended(), self.failure()) {
+            (Some(_), Some(_)) => State::Failed,
+            (Some(_), None) => State::Done,
+            (None, _) if self.stopping() => State::Stopping,
+            (None, _) => State::Running,
+        }
+    }
+
     /// The counters of `node` on `worker`.
     pub fn meter(&self, node: &str, worker: usize) -> Meter {
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        let workers = meters.entry(node.to_string()).or_default();
-        workers.entry(worker).or_insert_with(|| Meter::of(&self.name, node, worker)).clone()
+        let meter = Meter::of(&self.name, node, worker);
+        lock(&self.meters).entry(node.to_string()).or_default().insert(worker, meter.clone());
+        meter
     }
 
     /// Sums, over the workers of this process, what `read` takes from the counters of `node`.
     pub fn total(&self, node: &str, read: impl Fn(&Meter) -> u64) -> u64 {
-        let meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        meters.get(node).map_or(0, |workers| workers.values().map(read).sum())
+        lock(&self.meters).get(node).map_or(0, |workers| workers.values().map(read).sum())
     }
+
+    /// Takes the job's counters out of the metrics: a job of the same name that runs later counts from 0.
+    pub fn forget_meters(&self) {
+        for (node, workers) in lock(&self.meters).iter() {
+            workers.keys().for_each(|worker| Meter::forget(&self.name, node, *worker));
+        }
+    }
+
+    /// Where the rows that leave `node` can be looked at.
+    pub fn tap(&self, node: &str) -> Arc<Tap> {
+        Arc::clone(lock(&self.taps).entry(node.to_string()).or_default())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,8 +21,9 @@ use crate::sources::feed::{Feed, feed};
 use crate::sources::shape::OnError;
 use crate::spec::{Edge, PlannedNode, Role};
 
-/// Builds the dataflow of `prepared` on this worker. The probe stands behind all its sinks.
-pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Probe<Epoch> {
+/// Builds the dataflow of `prepared` on this worker.
+pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) {
+    // Behind all its sinks: what it has passed is durable.
     let durable = Probe::new();
     let name = prepared.plan.job.name.clone();
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
@@ -31,7 +32,6 @@ pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Probe<Epoch> {
             prepared.job.fail(error);
         }
     });
-    durable
 }
 
 struct Renderer<'a, 's> {
@@ -70,13 +70,18 @@ impl<'s> Renderer<'_, 's> {
             job: Arc::clone(&self.prepared.job),
             refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
             meter,
+            tap: self.prepared.job.tap(&node.name),
         }
     }
 
     fn source(&self, index: usize, node: &PlannedNode) -> Result<Stream<'s, Epoch, Batch>> {
         let Role::Source(plan) = &node.role else { return Err(broken(node)) };
         let source = Arc::clone(self.prepared.source(index).ok_or_else(|| broken(node))?);
-        let context = self.context(index, node, plan.shape().on_error);
+        let mut context = self.context(index, node, plan.shape().on_error);
+        if plan.shape().order.is_some() {
+            // Rows leave the node in order: as they are read they are not looked at.
+            context.tap = Arc::default();
+        }
         let (refusals, job) = (context.refusals.clone(), Arc::clone(&context.job));
         let (worker, workers) = (self.scope.index(), self.scope.peers());
         let settings = &self.prepared.plan.job.settings;
@@ -96,9 +101,10 @@ impl<'s> Renderer<'_, 's> {
             None => Ok(stream),
             Some(order) => {
                 let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
-                // Ordering is a node of its own to those who count.
-                let ordered = PlannedNode { name: format!("{}.order", node.name), ..node.clone() };
-                keyed(stream, &edge, self.context(index, &ordered, OnError::DeadLetter), order.build())
+                // With counters of its own: every row has left the source before.
+                let meter = self.prepared.job.meter(&format!("{}.order", node.name), self.scope.index());
+                let context = NodeContext { meter, ..self.context(index, node, OnError::DeadLetter) };
+                keyed(stream, &edge, context, order.build())
             }
         }
     }

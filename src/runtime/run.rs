@@ -3,13 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use timely::worker::Worker;
 
-use super::prepare::Prepared;
-use super::render;
+use super::{Installed, Prepared, Workers};
 use crate::error::{Error, Result};
 
 /// How long a worker sleeps where nothing wakes it.
@@ -17,9 +15,7 @@ const PARK: Duration = Duration::from_millis(50);
 
 /// Jobs that run in this process, on threads of their own.
 pub struct Local {
-    workers: std::thread::JoinHandle<Result<()>>,
-    /// Hangs up when the workers have ended.
-    running: Receiver<()>,
+    workers: Workers,
     jobs: Vec<Arc<Prepared>>,
 }
 
@@ -28,15 +24,8 @@ pub type Ended = Result<()>;
 
 /// Starts `jobs` on `workers` threads.
 pub fn run_local(jobs: Vec<Arc<Prepared>>, workers: usize) -> Result<Local> {
-    let (ended, running) = sync_channel(0);
     let own = jobs.clone();
-    let thread = std::thread::Builder::new().name("tapeflow-run".to_string());
-    let workers = thread.spawn(move || {
-        let _ended = ended;
-        execute(&own, workers)
-    });
-    let workers = workers.map_err(|error| Error::run(format!("cannot start a thread: {error}")))?;
-    Ok(Local { workers, running, jobs })
+    Ok(Local { workers: Workers::start(move || execute(&own, workers))?, jobs })
 }
 
 impl Local {
@@ -52,12 +41,12 @@ impl Local {
 
     /// Waits until all jobs have ended, at most for `timeout`; whether they have.
     pub fn wait(&self, timeout: Duration) -> bool {
-        self.running.recv_timeout(timeout) == Err(RecvTimeoutError::Disconnected)
+        self.workers.wait(timeout)
     }
 
     /// Waits until all jobs have ended; the first failure counts.
     pub fn join(self) -> Ended {
-        let ended = self.workers.join().unwrap_or_else(|_| Err(Error::run("a worker panicked")));
+        let ended = self.workers.join();
         self.jobs.iter().find_map(|prepared| prepared.job.failure()).map_or(ended, Err)
     }
 }
@@ -89,15 +78,14 @@ fn execute(jobs: &[Arc<Prepared>], workers: usize) -> Result<()> {
 }
 
 fn drive(worker: &mut Worker, jobs: &[Arc<Prepared>], panicked: &AtomicBool) {
-    let probes: Vec<_> = jobs.iter().map(|prepared| render(worker, prepared)).collect();
-    while !probes.iter().all(|durable| durable.done()) {
+    let mut installed = Installed::default();
+    jobs.iter().for_each(|prepared| installed.build(worker, &prepared.job.name, prepared));
+    while !installed.is_empty() {
         worker.step_or_park(Some(PARK));
+        installed.sweep(worker);
         if panicked.load(Ordering::Relaxed) {
-            // What the broken worker held will never come: leave the dataflow as it is.
-            for dataflow in worker.installed_dataflows() {
-                worker.drop_dataflow(dataflow);
-            }
-            return;
+            // What the broken worker held will never come.
+            installed.abandon(worker);
         }
     }
 }

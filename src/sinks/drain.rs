@@ -96,6 +96,7 @@ struct Open {
 impl Draining {
     fn take(&mut self, epoch: Epoch, capability: impl FnOnce() -> Capability<Epoch>, rows: Rows) {
         self.node.meter.rows_in.inc_by(rows.data.num_rows() as u64);
+        self.node.tap.show(&rows.data);
         if self.sink.is_none() {
             return;
         }

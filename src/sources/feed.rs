@@ -46,7 +46,9 @@ pub fn feed<'s>(
     let name = feed.node.name.clone();
     source::<Epoch, CapacityContainerBuilder<Batch>, _, _>(scope, &name, move |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
-        let reader = open(scope.worker().sync_activator_for(info.address.to_vec()));
+        let wake = scope.worker().sync_activator_for(info.address.to_vec());
+        feed.node.job.wake_to_stop(wake.clone());
+        let reader = open(wake);
         let mut state = Feeding::new(feed, reader, activator, capability);
         move |output| {
             state.turn(|capability, body| output.session(capability).give_container(&mut Batch::new(body)));
@@ -151,6 +153,7 @@ impl Feeding {
                 meter.rows_out.inc_by(data.num_rows() as u64);
                 meter.bytes_in.inc_by(extent);
                 if data.num_rows() > 0 {
+                    self.feed.node.tap.show(&data);
                     send(capability, Body::Rows(Rows { data, source: self.feed.node.index as u16 }));
                 }
                 true

@@ -1,0 +1,82 @@
+//! The loop of one worker of a cluster: takes commands, builds and lets go of dataflows, steps or sleeps.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use timely::synchronization::Sequencer;
+use timely::worker::Worker;
+
+use super::{Command, Installed, Process};
+use crate::error::Error;
+
+/// How long a worker sleeps where nothing wakes it.
+const PARK: Duration = Duration::from_millis(500);
+
+/// Runs one worker of `process` until the cluster ends. `began` is about the same instant in all processes: the
+/// sequencer orders commands by the time that has passed since.
+pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
+    let mut sequencer = Sequencer::new(worker, began);
+    let first = worker.index() == process.local_workers().start;
+    if first {
+        process.commands.taken_here();
+    }
+    let mut installed = Installed::default();
+    // Failures that all processes know of.
+    let mut told = HashSet::new();
+    let mut ending = false;
+    while !(ending && installed.is_empty()) {
+        if first {
+            process.commands.take().into_iter().for_each(|command| sequencer.push(command));
+            for (id, failure) in failures(&installed) {
+                if told.insert(id.clone()) {
+                    let failure = Some(format!("process {}: {failure}", process.index));
+                    sequencer.push(Command::Stop { id, failure });
+                }
+            }
+        }
+        while let Some(command) = sequencer.next() {
+            match command {
+                // Of a job that comes after the end no worker builds anything.
+                Command::Build { .. } if ending => {}
+                Command::Build { id } => match process.jobs.build(&id) {
+                    Some(prepared) => installed.build(worker, &id, &prepared),
+                    // The others have built it: they would wait for ever for what does not come from here.
+                    None => process.links.cut(format!("job {id} is not prepared in process {}", process.index)),
+                },
+                Command::Stop { id, failure } => {
+                    told.extend(failure.is_some().then(|| id.clone()));
+                    stop(process, &id, failure);
+                }
+                Command::End { process: by } => {
+                    process.end(by);
+                    ending = true;
+                }
+            }
+        }
+        process.beat(worker.index());
+        worker.step_or_park(Some(PARK));
+        installed.sweep(worker);
+        if process.links.broken().is_some() {
+            // What the broken part of the cluster held will never come.
+            return installed.abandon(worker);
+        }
+    }
+    drop(sequencer);
+    while worker.has_dataflows() {
+        worker.step_or_park(Some(PARK));
+    }
+}
+
+fn failures(installed: &Installed) -> Vec<(String, Error)> {
+    let failed = installed.jobs().filter(|(_, job)| job.failed());
+    failed.filter_map(|(id, job)| Some((id.to_string(), job.failure()?))).collect()
+}
+
+fn stop(process: &Process, id: &str, failure: Option<String>) {
+    let Some(job) = process.jobs.find(id) else { return };
+    match failure {
+        Some(failure) if !job.failed() => job.fail(Error::Run(failure)),
+        _ => job.stop(),
+    }
+}

@@ -1,0 +1,228 @@
+//! The jobs of one process, by their id: prepared, built on all its workers, ended. Of jobs that have not ended no
+//! two have the same name.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Job, Prepare, Prepared, State};
+use crate::batch::Epoch;
+use crate::error::{Error, Result};
+use crate::spec::{Files, Mistakes, Plan};
+
+/// A prepared job that nobody has built by then is dropped.
+const UNBUILT: Duration = Duration::from_secs(60);
+/// Jobs that have ended and are still known.
+const ENDED: usize = 200;
+
+/// A dataflow file on its way to the workers. It travels as text, `${...}` unexpanded: every process reads it itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submission {
+    /// The id of the job.
+    pub id: String,
+    /// What the file is called in messages.
+    pub path: PathBuf,
+    /// Its text.
+    pub text: String,
+    /// Where its relative paths begin.
+    pub base: PathBuf,
+    /// The schemas it names, by their names in it.
+    pub schemas: BTreeMap<String, String>,
+    /// The first epoch of the job.
+    pub start: Epoch,
+}
+
+impl Submission {
+    /// Reads and plans the file.
+    pub fn plan(&self) -> Result<(Plan, Mistakes)> {
+        let files = Files::shipped(self.base.clone(), self.schemas.clone());
+        let (plan, _, warnings) = Plan::of(&self.path, &self.text, &files)?;
+        Ok((plan, warnings))
+    }
+
+    /// The same for the same text and schemas.
+    pub fn hash(&self) -> String {
+        let mut hash = Sha256::new_with_prefix(&self.text);
+        for (name, schema) in &self.schemas {
+            hash.update([0]);
+            hash.update(name);
+            hash.update([0]);
+            hash.update(schema);
+        }
+        hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// A job that this process knows.
+#[derive(Clone)]
+pub struct Known {
+    /// Its id.
+    pub id: String,
+    /// Of its text and schemas.
+    pub hash: String,
+    /// Its first epoch.
+    pub start: Epoch,
+    /// What it does.
+    pub plan: Plan,
+    /// What its workers share.
+    pub job: Arc<Job>,
+}
+
+struct Entry {
+    known: Known,
+    /// Until it has ended.
+    prepared: Option<Arc<Prepared>>,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Prepared(Instant),
+    /// All processes are prepared: nothing but an abort takes it back.
+    Committed,
+    Built,
+}
+
+/// The jobs of one process.
+#[derive(Default)]
+pub struct Jobs {
+    table: Mutex<Table>,
+}
+
+#[derive(Default)]
+struct Table {
+    entries: Vec<Entry>,
+    /// Names of jobs that are being prepared.
+    reserved: Vec<String>,
+}
+
+impl Jobs {
+    /// The jobs of a process that runs its files alone.
+    pub fn alone(jobs: &[Arc<Prepared>]) -> Jobs {
+        let entry = |prepared: &Arc<Prepared>| Entry {
+            known: known(prepared, prepared.job.name.clone(), String::new()),
+            prepared: Some(Arc::clone(prepared)),
+            stage: Stage::Built,
+        };
+        let table = Table { entries: jobs.iter().map(entry).collect(), reserved: Vec::new() };
+        Jobs { table: Mutex::new(table) }
+    }
+
+    /// Opens everything that `submission` needs: all that may fail, fails here.
+    pub fn prepare(&self, submission: &Submission, plan: Plan, prepare: &Prepare) -> Result<()> {
+        let name = plan.job.name.clone();
+        self.reserve(&name)?;
+        let prepared = Prepared::new(plan, prepare, submission.start).map(Arc::new);
+        let mut table = self.lock();
+        table.reserved.retain(|reserved| *reserved != name);
+        let prepared = prepared?;
+        table.forget(&name);
+        let known = known(&prepared, submission.id.clone(), submission.hash());
+        table.entries.push(Entry { known, prepared: Some(prepared), stage: Stage::Prepared(Instant::now()) });
+        Ok(())
+    }
+
+    fn reserve(&self, name: &str) -> Result<()> {
+        let mut table = self.lock();
+        let alive = table.entries.iter().find(|entry| entry.is_alive() && entry.known.job.name == name);
+        match alive {
+            Some(entry) if entry.stage == Stage::Built => return Err(there_already(&entry.known)),
+            None if !table.reserved.iter().any(|reserved| reserved == name) => {}
+            _ => return Err(Error::Job(format!("a job `{name}` is being submitted at this moment"))),
+        }
+        table.reserved.push(name.to_string());
+        Ok(())
+    }
+
+    /// All processes are prepared for the job.
+    pub fn commit(&self, id: &str) -> Result<()> {
+        let mut table = self.lock();
+        let entry = table.entries.iter_mut().find(|entry| entry.known.id == id);
+        let entry = entry.ok_or_else(|| Error::Job(format!("job {id} is not prepared, or not any more")))?;
+        entry.stage = Stage::Committed;
+        Ok(())
+    }
+
+    /// Some process is not prepared for the job: it will not be built.
+    pub fn abort(&self, id: &str) {
+        self.lock().entries.retain(|entry| entry.known.id != id || entry.stage == Stage::Built);
+    }
+
+    /// The prepared job, for each of the workers that build it.
+    pub fn build(&self, id: &str) -> Option<Arc<Prepared>> {
+        let mut table = self.lock();
+        let entry = table.entries.iter_mut().find(|entry| entry.known.id == id)?;
+        entry.stage = Stage::Built;
+        entry.prepared.clone()
+    }
+
+    /// What the workers of the job `id` share, once it is built.
+    pub fn find(&self, id: &str) -> Option<Arc<Job>> {
+        let table = self.lock();
+        let entry = table.entries.iter().find(|entry| entry.known.id == id && entry.stage == Stage::Built)?;
+        Some(Arc::clone(&entry.known.job))
+    }
+
+    /// The job `name` that was built last.
+    pub fn named(&self, name: &str) -> Option<Known> {
+        self.list().into_iter().rfind(|known| known.job.name == name)
+    }
+
+    /// All jobs that were built, in that order.
+    pub fn list(&self) -> Vec<Known> {
+        let table = self.lock();
+        let built = table.entries.iter().filter(|entry| entry.stage == Stage::Built);
+        built.map(|entry| entry.known.clone()).collect()
+    }
+
+    /// Closes what jobs that have ended had open, and drops those that nobody has built or asks for any more.
+    pub fn tidy(&self) {
+        let mut table = self.lock();
+        table.entries.retain(|entry| !matches!(entry.stage, Stage::Prepared(since) if since.elapsed() > UNBUILT));
+        for entry in table.entries.iter_mut().filter(|entry| !entry.is_alive()) {
+            entry.prepared = None;
+        }
+        let ended = table.entries.iter().filter(|entry| !entry.is_alive()).count();
+        for _ in ENDED..ended {
+            let name = table.entries.iter().find(|entry| !entry.is_alive()).map(|entry| entry.known.job.name.clone());
+            name.into_iter().for_each(|name| table.forget(&name));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn is_alive(&self) -> bool {
+        !matches!(self.known.job.state(), State::Done | State::Failed)
+    }
+}
+
+impl Table {
+    /// Forgets jobs of this name that have ended.
+    fn forget(&mut self, name: &str) {
+        self.entries.retain(|entry| {
+            let forgotten = !entry.is_alive() && entry.known.job.name == name;
+            if forgotten {
+                entry.known.job.forget_meters();
+            }
+            !forgotten
+        });
+    }
+}
+
+/// The error of a name that another job has.
+pub fn there_already(known: &Known) -> Error {
+    let (name, state) = (&known.job.name, known.job.state());
+    Error::Job(format!("there is another job `{name}` already, {state}: stop it, or replace it"))
+}
+
+fn known(prepared: &Prepared, id: String, hash: String) -> Known {
+    Known { id, hash, start: prepared.start, plan: prepared.plan.clone(), job: Arc::clone(&prepared.job) }
+}

@@ -1,0 +1,151 @@
+//! One process of a cluster: what its workers, its control plane and its signals share.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::hosts::Host;
+use super::links::Links;
+use super::{Command, Commands, Jobs, Prepare, Submission, epochs};
+use crate::error::{Error, Result};
+use crate::spec::Mistakes;
+
+/// A worker that has not come round for so long is stuck.
+const STALLED: Duration = Duration::from_secs(10);
+const NOBODY: usize = usize::MAX;
+
+/// One process of a cluster.
+pub struct Process {
+    /// The name of the cluster.
+    pub cluster: String,
+    /// Its place among the processes.
+    pub index: usize,
+    /// All processes.
+    pub hosts: Vec<Host>,
+    /// How many workers each process has.
+    pub workers: usize,
+    /// Version and hash of the executable.
+    pub build: String,
+    /// Its jobs.
+    pub jobs: Jobs,
+    /// What its workers are told.
+    pub commands: Commands,
+    /// The connections of its workers.
+    pub links: Arc<Links>,
+    /// Whether it runs the files it was started with, and no others.
+    alone: bool,
+    run: OnceLock<String>,
+    ended_by: AtomicUsize,
+    beats: Vec<AtomicU64>,
+}
+
+impl Process {
+    /// The process at `index` of `hosts`.
+    pub fn new(cluster: String, index: usize, hosts: Vec<Host>, workers: usize, build: String) -> Self {
+        Process {
+            cluster,
+            index,
+            hosts,
+            workers,
+            build,
+            jobs: Jobs::default(),
+            commands: Commands::default(),
+            links: Arc::default(),
+            alone: false,
+            run: OnceLock::new(),
+            ended_by: AtomicUsize::new(NOBODY),
+            beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    /// A process that runs `jobs` and takes no others.
+    pub fn alone(jobs: Jobs, workers: usize, build: String) -> Self {
+        let process = Process::new(String::new(), 0, Vec::new(), workers, build);
+        Process { jobs, alone: true, run: OnceLock::from(String::new()), ..process }
+    }
+
+    /// Why it takes no jobs, if so.
+    pub fn refuses(&self) -> Option<&'static str> {
+        match () {
+            () if self.alone => Some("this process runs the files it was started with, and no others"),
+            () if self.run().is_none() => Some("the cluster is not complete yet"),
+            () if self.ending().is_some() => Some("the cluster ends"),
+            () => None,
+        }
+    }
+
+    /// The workers of this process, by their index in the cluster.
+    pub fn local_workers(&self) -> Range<usize> {
+        self.index * self.workers..(self.index + 1) * self.workers
+    }
+
+    /// What the processes that found each other have in common, once they have.
+    pub fn run(&self) -> Option<&str> {
+        self.run.get().map(String::as_str)
+    }
+
+    /// The cluster is complete.
+    pub fn joined(&self, run: String) {
+        // It joins once.
+        let _ = self.run.set(run);
+    }
+
+    /// All jobs drain and end, and so does the cluster.
+    pub fn end(&self, by: usize) {
+        if self.ended_by.swap(by, Ordering::AcqRel) == NOBODY {
+            tracing::info!("process {by} was asked to end: all jobs are stopped, and the cluster ends");
+        }
+        self.links.end();
+        self.jobs.list().iter().for_each(|known| known.job.stop());
+    }
+
+    /// The process that was asked to end, if one was.
+    pub fn ending(&self) -> Option<usize> {
+        Some(self.ended_by.load(Ordering::Acquire)).filter(|by| *by != NOBODY)
+    }
+
+    /// The worker `index` has come round.
+    pub fn beat(&self, index: usize) {
+        self.beats[index - self.local_workers().start].store(epochs::now(), Ordering::Relaxed);
+    }
+
+    /// The workers of this process that have not come round for long.
+    pub fn stalled(&self) -> Vec<usize> {
+        let late = epochs::now().saturating_sub(STALLED.as_micros() as u64);
+        let beats = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed));
+        self.local_workers().zip(beats).filter(|(_, beat)| *beat > 0 && *beat < late).map(|(index, _)| index).collect()
+    }
+
+    /// The first step of an installation, in this process.
+    pub fn prepare(&self, submission: &Submission) -> Result<Mistakes> {
+        if let Some(reason) = self.refuses() {
+            return Err(Error::connect(reason));
+        }
+        let (plan, warnings) = submission.plan()?;
+        let prepare = Prepare {
+            job: plan.job.name.clone(),
+            local_workers: self.local_workers(),
+            workers: self.workers * self.hosts.len(),
+            memory: plan.job.settings.memory.0,
+        };
+        self.jobs.prepare(submission, plan, &prepare)?;
+        Ok(warnings)
+    }
+
+    /// The second step, on all workers of the cluster.
+    pub fn build(&self, id: String) -> Result<()> {
+        self.commands.push(Command::Build { id })
+    }
+
+    /// Lets the job `name` drain and end, in all processes.
+    pub fn stop(&self, name: &str) -> Result<()> {
+        let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
+        self.commands.push(Command::Stop { id: known.id, failure: None })
+    }
+}
+
+/// The error of a name that no job has.
+pub fn no_such_job(name: &str) -> Error {
+    Error::Job(format!("there is no job `{name}`"))
+}
