@@ -6,7 +6,7 @@
 //! - [`batch`], [`keys`]: what travels on every edge, and how it finds its worker;
 //! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
 //! - [`operators`], [`indicators`]: what happens to them;
-//! - [`sinks`]: where they go;
+//! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
 //! - [`runtime`]: plans become timely dataflows and run;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
@@ -38,6 +38,7 @@ pub mod config;
 pub mod error;
 pub mod formats;
 pub mod indicators;
+pub mod kafka;
 pub mod keys;
 pub mod metrics;
 pub mod operators;

@@ -73,6 +73,8 @@ pub struct Meter {
     pub rows_out: IntCounter,
     /// Bytes read by a source.
     pub bytes_in: IntCounter,
+    /// How far a source has come, in its own unit: for the progress bar, not for Prometheus.
+    pub progress: IntCounter,
     /// Rows an operator kept for itself because not all of it was warm.
     pub held_back: IntCounter,
     /// Failed writes.
@@ -99,6 +101,7 @@ impl Meter {
             rows_in: RECORDS_IN.with_label_values(labels),
             rows_out: RECORDS_OUT.with_label_values(labels),
             bytes_in: BYTES_IN.with_label_values(labels),
+            progress: uncounted(),
             held_back: HELD_BACK.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),
             in_flight: IN_FLIGHT.with_label_values(labels),
@@ -125,6 +128,11 @@ impl Meter {
             let _ = UNDECODABLE.remove_label_values(&[job, operator, &worker, became]);
         }
     }
+}
+
+#[expect(clippy::expect_used, reason = "a literal name")]
+fn uncounted() -> IntCounter {
+    IntCounter::new("progress", "How far a source has come.").expect("a valid name")
 }
 
 /// The lag of a partition, in messages.

@@ -78,6 +78,10 @@ impl Decoder for CsvDecoder {
         }
     }
 
+    fn take_back(&mut self, rows: usize) {
+        self.columns.truncate(rows);
+    }
+
     fn len(&self) -> usize {
         self.columns.rows()
     }

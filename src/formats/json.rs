@@ -70,6 +70,10 @@ impl Decoder for JsonDecoder {
         }
     }
 
+    fn take_back(&mut self, rows: usize) {
+        self.columns.truncate(rows);
+    }
+
     fn len(&self) -> usize {
         self.columns.rows()
     }

@@ -38,6 +38,9 @@ pub trait Decoder: Send {
     /// tells how many. A message that cannot be read leaves nothing behind.
     fn decode(&mut self, key: Option<&[u8]>, payload: &[u8]) -> Result<usize, Undecodable>;
 
+    /// Takes back all rows but the first `rows`.
+    fn take_back(&mut self, rows: usize);
+
     /// Rows appended since the last [`finish`](Decoder::finish).
     fn len(&self) -> usize;
 

@@ -165,7 +165,7 @@ impl NodeContext {
         for refused in &out.refused {
             let place = Place { topic: &self.name, partition: -1, offset: -1, timestamp: None };
             let row = crate::formats::json_line(&refused.data, 0);
-            if let Err(error) = self.refusals.refuse(&place, None, row.as_bytes(), &refused.reason) {
+            if let Err(error) = self.refusals.refuse(&place, None, Some(row.as_bytes()), &refused.reason) {
                 self.job.fail(error);
             }
         }

@@ -90,7 +90,7 @@ impl Prepared {
         let mut sum = (0, 0);
         for (at, source) in &self.sources {
             sum.1 += source.extent()?;
-            sum.0 += self.job.total(&self.plan.nodes[*at].name, |meter| meter.bytes_in.get());
+            sum.0 += self.job.total(&self.plan.nodes[*at].name, |meter| meter.progress.get());
         }
         (!self.sources.is_empty()).then_some(sum)
     }

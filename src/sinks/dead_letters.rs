@@ -45,8 +45,9 @@ pub struct DeadLetter {
     /// The message's key.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub key: Option<Raw>,
-    /// The message itself.
-    pub payload: Raw,
+    /// The message itself; a tombstone has none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub payload: Option<Raw>,
 }
 
 /// Raw bytes in JSON.
@@ -147,7 +148,7 @@ pub struct Refusals {
 
 impl Refusals {
     /// Keeps, counts or fails, as the node's `on_error` says.
-    pub fn refuse(&self, place: &Place<'_>, key: Option<&[u8]>, payload: &[u8], reason: &str) -> Result<()> {
+    pub fn refuse(&self, place: &Place<'_>, key: Option<&[u8]>, payload: Option<&[u8]>, reason: &str) -> Result<()> {
         match self.on_error {
             OnError::Skip => {
                 self.meter.skipped.inc();
@@ -168,7 +169,7 @@ impl Refusals {
                     timestamp: place.timestamp,
                     reason: reason.to_string(),
                     key: key.map(Raw::of),
-                    payload: Raw::of(payload),
+                    payload: payload.map(Raw::of),
                 })
             }
         }

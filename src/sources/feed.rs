@@ -151,7 +151,8 @@ impl Feeding {
                 self.outstanding.add(*capability.time(), bytes);
                 let meter = &self.feed.node.meter;
                 meter.rows_out.inc_by(data.num_rows() as u64);
-                meter.bytes_in.inc_by(extent);
+                meter.bytes_in.inc_by(bytes as u64);
+                meter.progress.inc_by(extent);
                 if data.num_rows() > 0 {
                     self.feed.node.tap.show(&data);
                     send(capability, Body::Rows(Rows { data, source: self.feed.node.index as u16 }));

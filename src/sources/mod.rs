@@ -6,6 +6,7 @@
 pub mod feed;
 mod file;
 mod generator;
+mod kafka;
 pub mod lines;
 pub mod seq;
 pub mod shape;
@@ -36,6 +37,7 @@ pub const BUILT_IN: &[&str] = &[SEQ, TIME, "_partition", "_offset", "_ingest_tim
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SourceSpec>)] = &[
     ("file", "JSON lines, CSV or Parquet, from disk or an object store", file::read),
     ("generator", "a seeded synthetic market", generator::read),
+    ("kafka", "the messages of a topic", kafka::read),
 ];
 
 /// A source, as written.

@@ -276,6 +276,12 @@ impl Shaped {
         let at = plan.select.schema().fields().len() + 1;
         self.data.column(at).as_primitive::<TimestampNanosecondType>().values()
     }
+
+    /// The `seq` of the rows.
+    pub fn seqs(&self, plan: &ShapePlan) -> &[i64] {
+        let at = plan.select.schema().fields().len();
+        self.data.column(at).as_primitive::<Int64Type>().values()
+    }
 }
 
 /// Shapes the batches of one reader.

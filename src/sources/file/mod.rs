@@ -301,7 +301,7 @@ impl FileReader {
         for Bad { offset, raw, reason } in bad {
             let path = &self.found[split.file].name;
             let place = Place { topic: path, partition: split.file as i32, offset: offset as i64, timestamp: None };
-            self.context.refusals.refuse(&place, None, &raw, &reason)?;
+            self.context.refusals.refuse(&place, None, Some(&raw), &reason)?;
         }
         let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
         let Some((messages, offsets)) = batch else {
@@ -342,7 +342,7 @@ impl FileReader {
                 offset: offsets[*row] as i64,
                 timestamp: None,
             };
-            self.context.refusals.refuse(&place, None, &raw, reason)?;
+            self.context.refusals.refuse(&place, None, Some(&raw), reason)?;
         }
         Ok(shaped)
     }
