@@ -192,3 +192,15 @@ fn parquet_columns_of_every_name_and_of_types_that_are_not_ours() {
     );
     assert_eq!((read_rows, letters.len()), (expected, 0));
 }
+
+#[test]
+fn a_memory_budget_smaller_than_an_epoch_delays_and_does_not_stop() {
+    let folder = Folder::new();
+    let line = |i: usize| format!("{{\"s\":\"S{}\",\"t\":{},\"p\":{i}}}\n", i % 7, 1_704_067_200_000_u64 + i as u64);
+    folder.write("x.jsonl", (0..150_000).map(line).collect::<String>());
+    for workers in ["1", "2"] {
+        folder.write("flow.toml", format!("{}[job]\nmemory = \"1MB\"\n", flow(&format!("path = \"x.jsonl\"\n{KEYS}"))));
+        folder.tapeflow(&["run", "flow.toml", "--workers", workers]).fine();
+        assert_eq!(folder.read("out.jsonl").lines().count(), 150_000);
+    }
+}
