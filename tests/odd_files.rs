@@ -192,3 +192,35 @@ fn parquet_columns_of_every_name_and_of_types_that_are_not_ours() {
     );
     assert_eq!((read_rows, letters.len()), (expected, 0));
 }
+
+#[test]
+fn a_memory_budget_smaller_than_an_epoch_delays_and_does_not_stop() {
+    let folder = Folder::new();
+    let line = |i: usize| format!("{{\"s\":\"S{}\",\"t\":{},\"p\":{i}}}\n", i % 7, 1_704_067_200_000_u64 + i as u64);
+    folder.write("x.jsonl", (0..150_000).map(line).collect::<String>());
+    for workers in ["1", "2"] {
+        folder.write("flow.toml", format!("{}[job]\nmemory = \"1MB\"\n", flow(&format!("path = \"x.jsonl\"\n{KEYS}"))));
+        folder.tapeflow(&["run", "flow.toml", "--workers", workers]).fine();
+        assert_eq!(folder.read("out.jsonl").lines().count(), 150_000);
+    }
+}
+
+#[test]
+fn a_row_on_which_an_expression_fails_costs_no_other() {
+    let folder = Folder::new();
+    let lines = [r#""t":1704067200000,"p":1,"z":0"#, r#""t":null,"p":6,"z":2"#, r#""t":1704067200000,"p":8,"z":2"#];
+    folder.write("x.jsonl", lines.map(|line| format!("{{\"s\":\"A\",{line}}}\n")).concat());
+    let select = "select = { s = \"s\", t = \"t\", q = \"p / z\" }";
+    let (read_rows, letters) = read(&folder, &format!("path = \"x.jsonl\"\n{KEYS}\n{select}"));
+    assert_eq!(column(&read_rows, "q"), [json!(4)]);
+    assert_eq!(letters, ["Arrow error: Divide by zero error", "it has no event time, or one that is out of range"]);
+}
+
+#[test]
+fn times_in_a_wrong_unit_fail_and_name_the_right_one() {
+    let folder = Folder::new();
+    folder.write("x.jsonl", "{\"s\":\"A\",\"t\":null}\n{\"s\":\"A\",\"t\":1704067200000000000}\n");
+    folder.write("flow.toml", flow(&format!("path = \"x.jsonl\"\n{KEYS}")));
+    let stderr = folder.tapeflow(&["run", "flow.toml"]).with_code(1).stderr;
+    assert!(stderr.ends_with("taken in ms (the default); write time_unit = \"ns\"\n"), "{stderr}");
+}

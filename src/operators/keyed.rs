@@ -2,15 +2,15 @@
 //!
 //! An operator that keeps state sees its rows at the worker that owns their key, epoch after epoch. Where all
 //! rows of a key come from one partition, rows of the least open epoch are taken as they arrive and only those
-//! that ran ahead wait. Elsewhere an epoch is held until it is complete and sorted by (source, `seq`), so that
-//! the same cut gives the same result. Watermarks take effect at the end of an epoch, for the same reason.
+//! that ran ahead wait. Elsewhere an epoch is held until it is complete and sorted by (source, `seq`), or (source,
+//! event time, `seq`) where the source is ordered so, and the same cut gives the same result. Watermarks take effect at the end of an epoch, for the same reason.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::Int64Type;
+use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{DistributorPact, ParallelizationContract, Pipeline};
@@ -27,6 +27,7 @@ use crate::metrics::Meter;
 use crate::runtime::Job;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::{Place, Refusals};
+use crate::sources::{SEQ, TIME};
 use crate::spec::Edge;
 
 /// A node, as it is rendered on one worker.
@@ -43,6 +44,8 @@ pub struct NodeContext {
     pub tap: Arc<Tap>,
     /// Where rows go on which an expression fails.
     pub refusals: Refusals,
+    /// The sources of the job whose rows are ordered by event time.
+    pub by_time: Arc<[u16]>,
 }
 
 /// Runs an operator without state on the rows of `stream`, as they come.
@@ -77,7 +80,7 @@ pub fn keyed<'s>(
     node: NodeContext,
     operator: Box<dyn Operator>,
 ) -> Result<Stream<'s, Epoch, Batch>> {
-    let take = if edge.in_order { Take::AsTheyArrive } else { Take::CompleteAndSorted(SeqColumn::of(edge)) };
+    let take = if edge.in_order { Take::AsTheyArrive } else { Take::CompleteAndSorted(Sorting::of(edge, &node)) };
     if edge.placed || stream.scope().peers() == 1 {
         return Ok(drive(stream, Pipeline, take, node, operator));
     }
@@ -90,18 +93,27 @@ pub fn keyed<'s>(
 pub enum Take {
     /// In the least open epoch, as they arrive.
     AsTheyArrive,
-    /// When the epoch is complete, sorted by (source, `seq`).
-    CompleteAndSorted(SeqColumn),
+    /// When the epoch is complete, sorted.
+    CompleteAndSorted(Sorting),
 }
 
-/// Where `seq` stands.
-#[derive(Clone, Copy)]
-pub struct SeqColumn(Option<usize>);
+/// How the rows of an epoch are sorted: by source, then by `seq`, or first by event time where the source orders so.
+#[derive(Clone)]
+pub struct Sorting {
+    seq: Option<usize>,
+    time: Option<usize>,
+    by_time: Arc<[u16]>,
+}
 
-impl SeqColumn {
-    /// In rows of `edge`.
-    pub fn of(edge: &Edge) -> Self {
-        SeqColumn(edge.position("seq"))
+impl Sorting {
+    /// For rows of `edge` that come to `node`.
+    pub fn of(edge: &Edge, node: &NodeContext) -> Self {
+        Sorting { seq: edge.position(SEQ), time: edge.position(TIME), by_time: Arc::clone(&node.by_time) }
+    }
+
+    /// The columns of event time, where rows of `source` are sorted by it, and of `seq`.
+    fn columns(&self, source: u16) -> (Option<usize>, Option<usize>) {
+        (self.time.filter(|_| self.by_time.contains(&source)), self.seq)
     }
 }
 
@@ -179,7 +191,7 @@ impl NodeContext {
         self.meter.rows_in.inc_by(rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
         match take {
             Take::AsTheyArrive => rows,
-            Take::CompleteAndSorted(seq) => sort(rows, *seq).unwrap_or_else(|error| {
+            Take::CompleteAndSorted(sorting) => sort(rows, sorting).unwrap_or_else(|error| {
                 self.job.fail(error);
                 Vec::new()
             }),
@@ -187,32 +199,38 @@ impl NodeContext {
     }
 }
 
-/// Sorts rows by (source, `seq`).
-pub fn sort(rows: Vec<Rows>, seq: SeqColumn) -> Result<Vec<Rows>> {
+/// Sorts the rows of an epoch.
+pub fn sort(rows: Vec<Rows>, sorting: &Sorting) -> Result<Vec<Rows>> {
     let mut sources: BTreeMap<u16, Vec<RecordBatch>> = BTreeMap::new();
     for Rows { data, source } in rows {
         sources.entry(source).or_default().push(data);
     }
     let mut sorted = Vec::new();
     for (source, batches) in sources {
-        match seq.0 {
-            Some(seq) if !is_sorted(&batches, seq) => {
-                let whole = concat_batches(&batches[0].schema(), &batches)?;
-                let order = sort_to_indices(whole.column(seq), None, None)?;
-                sorted.push(Rows { data: take_record_batch(&whole, &order)?, source });
-            }
-            _ => sorted.extend(batches.into_iter().map(|data| Rows { data, source })),
+        let (time, seq) = sorting.columns(source);
+        if is_sorted(&batches, time, seq) {
+            sorted.extend(batches.into_iter().map(|data| Rows { data, source }));
+            continue;
         }
+        let whole = concat_batches(&batches[0].schema(), &batches)?;
+        let by = |at: usize| SortColumn { values: Arc::clone(whole.column(at)), options: None };
+        let order = lexsort_to_indices(&time.into_iter().chain(seq).map(by).collect::<Vec<_>>(), None)?;
+        sorted.push(Rows { data: take_record_batch(&whole, &order)?, source });
     }
     Ok(sorted)
 }
 
-fn is_sorted(batches: &[RecordBatch], seq: usize) -> bool {
-    let mut last = i64::MIN;
-    batches.iter().flat_map(|data| data.column(seq).as_primitive::<Int64Type>().values().iter()).all(|seq| {
-        let rises = *seq >= last;
-        last = *seq;
-        rises
+fn is_sorted(batches: &[RecordBatch], time: Option<usize>, seq: Option<usize>) -> bool {
+    let mut last = (i64::MIN, i64::MIN);
+    batches.iter().all(|data| {
+        let times = time.map(|at| data.column(at).as_primitive::<TimestampNanosecondType>().values());
+        let seqs = seq.map(|at| data.column(at).as_primitive::<Int64Type>().values());
+        (0..data.num_rows()).all(|row| {
+            let next = (times.map_or(0, |times| times[row]), seqs.map_or(0, |seqs| seqs[row]));
+            let rises = next >= last;
+            last = next;
+            rises
+        })
     })
 }
 
@@ -273,8 +291,8 @@ impl<C: Clone> Epochs<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::Int64Array;
-    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow::array::{Int64Array, TimestampNanosecondArray};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 
     fn rows(source: u16, seqs: &[i64]) -> Rows {
         let schema = Arc::new(Schema::new(vec![Field::new("seq", DataType::Int64, false)]));
@@ -312,7 +330,26 @@ mod tests {
     #[test]
     fn a_held_epoch_is_sorted_by_source_and_seq() {
         let mixed = vec![rows(1, &[5, 6]), rows(0, &[7, 9]), rows(0, &[1, 8])];
-        let sorted = sort(mixed, SeqColumn(Some(0))).expect("sorts");
+        let sorting = Sorting { seq: Some(0), time: None, by_time: Arc::new([]) };
+        let sorted = sort(mixed, &sorting).expect("sorts");
         assert_eq!(seqs(&sorted), vec![(0, 1), (0, 7), (0, 8), (0, 9), (1, 5), (1, 6)]);
+    }
+
+    #[test]
+    fn rows_of_a_source_that_is_ordered_by_event_time_stay_so() {
+        let timed = |source: u16, rows: &[(i64, i64)]| {
+            let schema = Schema::new(vec![
+                Field::new("seq", DataType::Int64, false),
+                Field::new("_time", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+            ]);
+            let seqs = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
+            let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
+            let data = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(seqs), Arc::new(times)]).expect("rows");
+            Rows { data, source }
+        };
+        let mixed = vec![timed(1, &[(30, 1), (30, 3)]), timed(0, &[(30, 1), (10, 2)]), timed(1, &[(10, 5), (30, 2)])];
+        let sorting = Sorting { seq: Some(0), time: Some(1), by_time: Arc::new([1]) };
+        let sorted = sort(mixed, &sorting).expect("sorts");
+        assert_eq!(seqs(&sorted), vec![(0, 1), (0, 2), (1, 5), (1, 1), (1, 2), (1, 3)]);
     }
 }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampNanosecondType;
 
 use super::{Operator, OperatorPlan, Output, Routing};
@@ -32,32 +33,57 @@ impl OperatorPlan for OrderPlan {
 
 struct ByEventTime {
     plan: OrderPlan,
-    held: Vec<RecordBatch>,
+    held: Vec<Held>,
     source: u16,
+}
+
+/// Rows that wait, as they came.
+struct Held {
+    /// The least event time among them: most batches wait whole.
+    least: i64,
+    rows: RecordBatch,
+}
+
+impl ByEventTime {
+    fn hold(&mut self, rows: RecordBatch) {
+        let least = self.times(&rows).iter().copied().min();
+        self.held.extend(least.map(|least| Held { least, rows }));
+    }
+
+    fn times<'r>(&self, rows: &'r RecordBatch) -> &'r [i64] {
+        rows.column(self.plan.time).as_primitive::<TimestampNanosecondType>().values()
+    }
+
+    /// Takes the rows before `time` out of those that wait.
+    fn passed(&mut self, time: i64) -> Result<Vec<RecordBatch>> {
+        let mut passed = Vec::new();
+        for Held { least, rows } in std::mem::take(&mut self.held) {
+            if least >= time {
+                self.held.push(Held { least, rows });
+                continue;
+            }
+            let before = BooleanBuffer::collect_bool(rows.num_rows(), |row| self.times(&rows)[row] < time);
+            self.hold(filter_record_batch(&rows, &(!&before).into())?);
+            passed.push(filter_record_batch(&rows, &before.into())?);
+        }
+        Ok(passed)
+    }
 }
 
 impl Operator for ByEventTime {
     fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
         self.source = rows.source;
-        self.held.push(rows.data);
+        self.hold(rows.data);
         Ok(())
     }
 
     fn watermark(&mut self, time: i64, out: &mut Output) -> Result<()> {
-        let Some(first) = self.held.first() else { return Ok(()) };
-        let all = concat_batches(&first.schema(), &self.held)?;
+        let passed = self.passed(time)?;
+        let Some(first) = passed.first() else { return Ok(()) };
+        let all = concat_batches(&first.schema(), &passed)?;
         let sort = |at: usize| SortColumn { values: Arc::clone(all.column(at)), options: None };
         let order = lexsort_to_indices(&[sort(self.plan.time), sort(self.plan.seq)], None)?;
-        let sorted = take_record_batch(&all, &order)?;
-        let times = sorted.column(self.plan.time).as_primitive::<TimestampNanosecondType>();
-        let passed = times.values().partition_point(|event_time| *event_time < time);
-        self.held.clear();
-        if passed < sorted.num_rows() {
-            self.held.push(sorted.slice(passed, sorted.num_rows() - passed));
-        }
-        if passed > 0 {
-            out.rows.push(Rows { data: sorted.slice(0, passed), source: self.source });
-        }
+        out.rows.push(Rows { data: take_record_batch(&all, &order)?, source: self.source });
         Ok(())
     }
 }
@@ -85,6 +111,8 @@ mod tests {
         operator.rows(rows(&[(30, 1), (10, 2)]), &mut out).expect("rows");
         operator.rows(rows(&[(20, 4), (20, 3)]), &mut out).expect("rows");
         operator.watermark(20, &mut out).expect("watermark");
+        operator.watermark(20, &mut out).expect("watermark");
+        operator.watermark(21, &mut out).expect("watermark");
         operator.watermark(i64::MAX, &mut out).expect("close");
         let seqs: Vec<i64> = out
             .rows

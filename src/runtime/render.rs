@@ -27,7 +27,8 @@ pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) {
     let durable = Probe::new();
     let name = prepared.plan.job.name.clone();
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
-        let renderer = Renderer { scope, prepared, durable: &durable };
+        let by_time = ordered_by_time(prepared).into();
+        let renderer = Renderer { scope, prepared, durable: &durable, by_time };
         if let Err(error) = renderer.render() {
             prepared.job.fail(error);
         }
@@ -38,6 +39,14 @@ struct Renderer<'a, 's> {
     scope: Scope<'s, Epoch>,
     prepared: &'a Arc<Prepared>,
     durable: &'a Probe<Epoch>,
+    by_time: Arc<[u16]>,
+}
+
+/// The sources whose rows are ordered by event time.
+fn ordered_by_time(prepared: &Prepared) -> Vec<u16> {
+    let ordered = |node: &PlannedNode| matches!(&node.role, Role::Source(plan) if plan.shape().order.is_some());
+    let nodes = prepared.plan.nodes.iter().enumerate();
+    nodes.filter(|(_, node)| ordered(node)).map(|(index, _)| index as u16).collect()
 }
 
 impl<'s> Renderer<'_, 's> {
@@ -71,6 +80,7 @@ impl<'s> Renderer<'_, 's> {
             refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
             meter,
             tap: self.prepared.job.tap(&node.name),
+            by_time: Arc::clone(&self.by_time),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::batch::{Batch, Body, ByAddress, Epoch, Rows};
 use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::operators::exchange::{To, address};
-use crate::operators::keyed::{NodeContext, SeqColumn, sort};
+use crate::operators::keyed::{NodeContext, Sorting, sort};
 use crate::runtime::epochs;
 use crate::spec::Edge;
 
@@ -29,7 +29,7 @@ pub fn drain<'s>(
     prepared: &dyn PreparedSink,
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let alone = stream.scope().peers() == 1;
-    let hold = (*placement == Placement::Gathered).then(|| SeqColumn::of(edge));
+    let hold = (*placement == Placement::Gathered).then(|| Sorting::of(edge, &node));
     let to = match placement {
         Placement::Anywhere => None,
         Placement::Gathered => Some(To::One(0)),
@@ -47,7 +47,7 @@ pub fn drain<'s>(
 fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
     stream: Stream<'s, Epoch, Batch>,
     pact: P,
-    hold: Option<SeqColumn>,
+    hold: Option<Sorting>,
     node: NodeContext,
     prepared: &dyn PreparedSink,
 ) -> Stream<'s, Epoch, Batch> {
@@ -80,7 +80,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
 struct Draining {
     node: NodeContext,
     /// Set where an epoch is written when it is complete, sorted.
-    hold: Option<SeqColumn>,
+    hold: Option<Sorting>,
     sink: Option<Box<dyn Sink>>,
     epochs: BTreeMap<Epoch, Open>,
     queue: VecDeque<(Epoch, Rows)>,
@@ -135,9 +135,9 @@ impl Draining {
 
     /// Queues the rows of held epochs that are complete.
     fn release_complete(&mut self, frontier: Epoch) -> Result<()> {
-        let Some(seq) = self.hold else { return Ok(()) };
+        let Some(sorting) = &self.hold else { return Ok(()) };
         for (epoch, open) in self.epochs.range_mut(..frontier) {
-            let sorted = sort(std::mem::take(&mut open.held), seq)?;
+            let sorted = sort(std::mem::take(&mut open.held), sorting)?;
             self.queue.extend(sorted.into_iter().map(|rows| (*epoch, rows)));
         }
         Ok(())

@@ -44,7 +44,7 @@ pub trait SinkSpec: Send + Sync {
 pub enum Placement {
     /// The worker where it is, as it arrives.
     Anywhere,
-    /// The first worker writes all; each epoch when it is complete, sorted by (source, `seq`).
+    /// The first worker writes all; each epoch when it is complete, sorted as `operators::keyed` sorts.
     Gathered,
     /// The worker that owns these columns, as it arrives.
     ByColumns(Vec<usize>),

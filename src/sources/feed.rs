@@ -96,17 +96,21 @@ impl Feeding {
             }
             capability.downgrade(&self.feed.start.max(1));
         }
+        // An epoch that the reader cuts becomes durable only once it has been read to its end.
+        let mut uncut = Some(*capability.time());
         if self.reader.cut() == Cut::Clock {
             let epoch = self.clock.now();
             if epoch > *capability.time() {
                 capability.downgrade(&epoch);
             }
+            uncut = None;
             self.wake_at_next(epoch);
         }
         let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
         self.outstanding.settle(least);
         self.reader.durable(least);
-        if self.outstanding.bytes > self.feed.memory || self.outstanding.epochs.len() > EPOCHS_AHEAD {
+        let waited_for = self.outstanding.bytes - uncut.map_or(0, |epoch| self.outstanding.of(epoch));
+        if waited_for > self.feed.memory || self.outstanding.epochs.len() > EPOCHS_AHEAD {
             self.waiting_since.get_or_insert_with(Instant::now);
             self.activator.activate_after(LOOK_AGAIN);
             return;
@@ -200,6 +204,11 @@ impl Outstanding {
             Some((last, sum)) if *last == epoch => *sum += bytes,
             _ => self.epochs.push_back((epoch, bytes)),
         }
+    }
+
+    /// What the last epoch holds, where it is this one.
+    fn of(&self, epoch: Epoch) -> usize {
+        self.epochs.back().filter(|(last, _)| *last == epoch).map_or(0, |(_, bytes)| *bytes)
     }
 
     fn settle(&mut self, least: Epoch) {

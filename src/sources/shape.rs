@@ -305,9 +305,6 @@ impl Shaper {
     ///
     /// Fails where the first batch shows that integers are times of another unit.
     pub fn shape(&mut self, messages: RecordBatch, seqs: Vec<i64>) -> Result<Shaped> {
-        if !self.unit_checked && messages.num_rows() > 0 {
-            self.check_unit(&messages)?;
-        }
         let with_seq = WithSeq { messages, seqs };
         let mut refused = Vec::new();
         let Some(rows) = self.evaluate(with_seq, &mut refused)? else {
@@ -317,18 +314,22 @@ impl Shaper {
         Ok(Shaped { data, refused })
     }
 
-    fn evaluate(&self, mut input: WithSeq, refused: &mut Vec<(usize, String)>) -> Result<Option<Evaluated>> {
+    fn evaluate(&mut self, mut input: WithSeq, refused: &mut Vec<(usize, String)>) -> Result<Option<Evaluated>> {
         let mut failed: Vec<Refused> = Vec::new();
+        let plan = Arc::clone(&self.plan);
         let step = |messages: &RecordBatch| {
-            let selected = self.plan.select.apply(messages)?;
-            let time = self.plan.time.time.evaluate(&selected)?;
-            let keys = self.plan.keys.iter().map(|key| key.evaluate(&selected)).collect::<Result<Vec<_>>>()?;
+            let selected = plan.select.apply(messages)?;
+            let time = plan.time.time.evaluate(&selected)?;
+            let keys = plan.keys.iter().map(|key| key.evaluate(&selected)).collect::<Result<Vec<_>>>()?;
             Ok((selected, time, keys))
         };
         let Some((_, (selected, time, keys))) = surviving(input.messages, &mut failed, step)? else {
             refused.extend(failed.into_iter().map(|refused| (refused.row, refused.reason)));
             return Ok(None);
         };
+        if !self.unit_checked {
+            self.check_unit(&selected)?;
+        }
         let mut rows: Vec<usize> = (0..input.seqs.len()).collect();
         if !failed.is_empty() {
             rows.retain(|row| !failed.iter().any(|refused| refused.row == *row));
@@ -401,13 +402,13 @@ impl Shaper {
         Ok(RecordBatch::try_new(Arc::clone(&self.plan.schema), columns)?)
     }
 
-    fn check_unit(&mut self, messages: &RecordBatch) -> Result<()> {
-        self.unit_checked = true;
+    fn check_unit(&mut self, selected: &RecordBatch) -> Result<()> {
         let Some((bare, unit)) = &self.plan.time.bare else { return Ok(()) };
-        let selected = self.plan.select.apply(messages)?;
-        let values = bare.evaluate(&selected)?;
+        let values = bare.evaluate(selected)?;
         let values: Vec<i64> = values.as_primitive::<Int64Type>().iter().flatten().collect();
         let fits = |unit: Unit| values.iter().any(|value| is_of_our_time(*value, unit));
+        // A batch of nulls shows nothing: the next one may.
+        self.unit_checked = !values.is_empty();
         if values.is_empty() || fits(*unit) {
             return Ok(());
         }

@@ -28,7 +28,7 @@ use splits::{Found, Part, Split};
 use super::seq::SeqLayout;
 use super::shape::{ShapePlan, ShapeSpec, Shaped, Shaper};
 use super::{Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
-use crate::batch::{Mark, Origin};
+use crate::batch::{Epoch, Mark, Origin};
 use crate::error::{Error, Result};
 use crate::formats::{CsvOptions, MessageSchema, SchemaSpec};
 use crate::operators::watermarks::origin;
@@ -187,16 +187,22 @@ impl PreparedSource for Prepared {
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
         // Rows that are held until it is their time are all held in one place, in order.
         let paced = self.plan.speed != Speed::Max;
+        let reads = !paced || context.worker == 0;
+        let last = self.splits.last().map_or(0, |split| split.first_epoch + split.epochs);
         Box::new(FileReader {
             plan: self.plan.clone(),
             found: Arc::clone(&self.found),
             borders: Arc::clone(&self.borders),
             splits: Arc::clone(&self.splits),
-            next: if paced && context.worker > 0 { usize::MAX } else { context.worker },
+            reads,
+            end: (!paced).then_some(context.start + last),
+            next: if reads { context.worker } else { usize::MAX },
             stride: if paced { 1 } else { context.workers },
             open: None,
             shaper: Shaper::new(Arc::clone(&self.plan.shape)),
-            origin: origin(context.node, context.worker),
+            // One for all workers: how far event time has come is told by what stands before in the files, whoever
+            // reads it, and so does not depend on how many read.
+            origin: origin(context.node, 0),
             pace: Pace::new(self.plan.speed, context.start, self.plan.epoch),
             watermark: Watermark::default(),
             context,
@@ -241,6 +247,10 @@ struct FileReader {
     found: Arc<Vec<Found>>,
     borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
+    /// Whether this worker reads at all.
+    reads: bool,
+    /// The epoch behind all splits.
+    end: Option<Epoch>,
     next: usize,
     stride: usize,
     open: Option<Open>,
@@ -257,7 +267,7 @@ impl Reader for FileReader {
     }
 
     fn origins(&self) -> Vec<Origin> {
-        vec![self.origin]
+        if self.reads { vec![self.origin] } else { Vec::new() }
     }
 
     fn read(&mut self) -> Result<Read> {
@@ -269,7 +279,8 @@ impl Reader for FileReader {
             return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
         }
         if self.open.is_none() && !self.open_next()? {
-            return Ok(Read::End);
+            // The first worker to end speaks for all: so it does in an epoch behind all others.
+            return Ok(self.end.take().map_or(Read::End, Read::Advance));
         }
         self.read_batch()
     }

@@ -239,11 +239,11 @@ impl Reader for GeneratorReader {
         self.step += 1;
         self.ticks.clear();
         self.market.step(&mut self.ticks);
+        self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
         if self.ticks.is_empty() {
             return Ok(Read::Advance(epoch));
         }
         let data = self.rows()?;
-        self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
         let bytes = data.get_array_memory_size();
         Ok(Read::Rows { epoch: Some(epoch), data, bytes, extent: self.plan.config.step as u64 })
     }

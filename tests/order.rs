@@ -1,0 +1,1 @@
+//! Rows in order: under load, from several senders, whatever their number.
