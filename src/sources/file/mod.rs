@@ -171,6 +171,13 @@ impl SourcePlan for FilePlan {
         &self.messages
     }
 
+    fn reads(&self, path: &Path) -> bool {
+        // What is not there yet is read by nobody.
+        let Ok(path) = path.canonicalize() else { return false };
+        let same = |found: &Found| found.path.canonicalize().is_ok_and(|found| found == path);
+        splits::find(&self.location).is_ok_and(|found| found.iter().any(same))
+    }
+
     fn details(&self) -> Vec<String> {
         vec![format!("{} as {}", self.location.display(), self.format)]
     }
