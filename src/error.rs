@@ -45,6 +45,14 @@ impl Error {
         Error::Run(message.to_string())
     }
 
+    /// The error of a running node, by its name. A closed pipe is no failure, and stays what it is.
+    pub fn of_node(self, name: &str) -> Self {
+        match self {
+            Error::Signal(number) => Error::Signal(number),
+            error => Error::Run(format!("`{name}`: {error}")),
+        }
+    }
+
     /// Something that could not be reached.
     pub fn connect(message: impl fmt::Display) -> Self {
         Error::Connect(message.to_string())

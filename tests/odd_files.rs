@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, LargeStringArray, RecordBatch, TimestampMicrosecondArray, UInt16Array,
+    ArrayRef, Date32Array, DictionaryArray, Float64Array, LargeStringArray, RecordBatch, TimestampMicrosecondArray,
+    UInt16Array, UInt64Array,
 };
 use arrow::datatypes::{Field, Int32Type, Schema};
 use parquet::arrow::ArrowWriter;
@@ -223,4 +224,54 @@ fn times_in_a_wrong_unit_fail_and_name_the_right_one() {
     folder.write("flow.toml", flow(&format!("path = \"x.jsonl\"\n{KEYS}")));
     let stderr = folder.tapeflow(&["run", "flow.toml"]).with_code(1).stderr;
     assert!(stderr.ends_with("taken in ms (the default); write time_unit = \"ns\"\n"), "{stderr}");
+}
+
+#[test]
+fn parquet_values_that_do_not_fit_are_dead_letters() {
+    let folder = Folder::new();
+    let numbers = UInt64Array::from(vec![u64::MAX, 7]);
+    write_parquet(&folder, "x.parquet", vec![("t", times()), ("n", Arc::new(numbers))]);
+    let (read_rows, letters) = read(&folder, "path = \"x.parquet\"\ntime = \"t\"");
+    assert_eq!(column(&read_rows, "n"), [json!(7)]);
+    assert_eq!(letters, ["column `n`: Cast error: Can't cast value 18446744073709551615 to type Int64"]);
+}
+
+#[test]
+fn times_beyond_the_calendar_are_null_in_texts() {
+    let folder = Folder::new();
+    let never = TimestampMicrosecondArray::from(vec![i64::MAX, 0]);
+    let day = Date32Array::from(vec![0, i32::MAX]);
+    write_parquet(&folder, "x.parquet", vec![("t", times()), ("never", Arc::new(never)), ("day", Arc::new(day))]);
+    let (read_rows, _) = read(&folder, "path = \"x.parquet\"\ntime = \"t\"");
+    assert_eq!(column(&read_rows, "never"), [Json::Null, json!("1970-01-01T00:00:00Z")]);
+    assert_eq!(column(&read_rows, "day"), [json!("1970-01-01"), Json::Null]);
+}
+
+#[test]
+fn an_input_is_not_overwritten_and_no_file_written_twice() {
+    let folder = Folder::new();
+    let line = "{\"s\":\"A\",\"t\":1704067200000}\n";
+    folder.write("out.jsonl", line);
+    assert_eq!(
+        refused(&folder, &format!("path = \"*.jsonl\"\n{KEYS}")),
+        "error: flow.toml:8:8: `o` would overwrite what `s` reads"
+    );
+    assert_eq!(folder.read("out.jsonl"), line);
+    folder.write("x.csv", "s,t\nA,2024-01-01T00:00:00Z\n");
+    let second = "[sinks.p]\ntype = \"file\"\ninput = \"s\"\npath = \"out.jsonl\"";
+    assert_eq!(
+        refused(&folder, &format!("path = \"x.csv\"\n{KEYS}\n{second}")),
+        "error: flow.toml:12:8: `o` and `p` would write to the same file"
+    );
+}
+
+#[test]
+fn csv_without_rows_has_a_header() {
+    let folder = Folder::new();
+    folder.write("x.csv", "s,t\nA,2024-01-01T00:00:00Z\n");
+    let flow = flow(&format!("path = \"x.csv\"\n{KEYS}")).replace("out.jsonl", "out.csv");
+    let none = "[operators.none]\ntype = \"filter\"\ninput = \"s\"\nwhen = \"s = 'B'\"\n";
+    folder.write("flow.toml", flow.replace("input = \"s\"", "input = \"none\"") + none);
+    folder.tapeflow(&["run", "flow.toml"]).fine();
+    assert_eq!(folder.read("out.csv"), "s,t,seq\n");
 }

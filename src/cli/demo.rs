@@ -25,13 +25,14 @@ pub struct DemoArgs {
     #[arg(long, default_value = "demo-output")]
     output: PathBuf,
     /// How many workers.
-    #[arg(short, long, default_value_t = 2)]
-    workers: usize,
+    #[arg(short, long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: u16,
 }
 
 /// Runs the demo.
 pub fn demo(args: &DemoArgs) -> Result<()> {
     let cannot = |error| Error::run(format!("{}: {error}", args.output.display()));
+    let workers = usize::from(args.workers);
     std::fs::create_dir_all(&args.output).map_err(cannot)?;
     // The file's paths are relative to it: as if it lay in the output folder.
     let path = args.output.join("demo.toml");
@@ -40,14 +41,10 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     let text = DEMO.replacen("type = \"generator\"\n", &format!("type = \"generator\"\n{duration}"), 1);
     std::fs::write(&path, &text).map_err(cannot)?;
     let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;
-    let prepare = Prepare {
-        job: plan.job.name.clone(),
-        local_workers: 0..args.workers,
-        workers: args.workers,
-        memory: plan.job.settings.memory.0,
-    };
+    let prepare =
+        Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory: plan.job.settings.memory.0 };
     let prepared = Arc::new(Prepared::new(plan, &prepare, start())?);
-    let done = run_jobs(vec![prepared], args.workers, false);
+    let done = run_jobs(vec![prepared], workers, false);
     tell(format!("the dataflow file is {}; Parquet files with every row are beside it", path.display()));
     done
 }

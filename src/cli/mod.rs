@@ -72,8 +72,8 @@ enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
         /// How many workers run them.
-        #[arg(short, long, default_value_t = 1)]
-        workers: usize,
+        #[arg(short, long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+        workers: u16,
     },
     /// Print a dataflow file to begin with.
     Init {
@@ -139,7 +139,7 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Run(args) => run::run(&args),
         Command::Validate { files, connect, json } => job::validate(&files, connect, json),
         Command::Explain { file, format } => job::explain_file(&file, format),
-        Command::Test { files, workers } => job::test(&files, workers),
+        Command::Test { files, workers } => job::test(&files, usize::from(workers)),
         Command::Init { from } => say(init::starter(&from)),
         Command::Functions { name, json } => functions::show(name.as_deref(), json),
         Command::Demo(args) => demo::demo(&args),

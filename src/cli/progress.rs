@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print;
+use crate::error::{Error, Result};
 use crate::runtime::Prepared;
 use crate::spec::Role;
 
@@ -69,13 +70,19 @@ impl Progress {
         )
     }
 
-    /// Tells what was done.
-    pub fn finish(self) -> (Totals, Duration) {
+    /// Tells what was done until the jobs ended so.
+    pub fn finish(self, ended: &Result<()>) -> (Totals, Duration) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
         let (totals, took) = (totals(&self.jobs), self.began.elapsed());
-        let mut line = format!("done: {} in {took:.2?}", self.message(&totals, took, totals.rows_in));
+        let how = match ended {
+            Ok(()) => "done",
+            // Whoever has seen enough need not be told.
+            Err(Error::Signal(_)) => return (totals, took),
+            Err(_) => "failed",
+        };
+        let mut line = format!("{how}: {} in {took:.2?}", self.message(&totals, took, totals.rows_in));
         for (count, what) in [
             (totals.held_back, "rows held back until their indicators were warm"),
             (totals.dead_letters, "dead letters"),

@@ -38,8 +38,14 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let workers = usize::from(args.workers);
     // All mistakes of all files come before anything is opened.
     let plans = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
-    let mut jobs = Vec::new();
+    let mut jobs: Vec<Arc<Prepared>> = Vec::new();
     for (plan, _) in plans {
+        if jobs.iter().any(|other| other.job.name == plan.job.name) {
+            return Err(Error::Job(format!(
+                "two of the files have the name \"{}\": jobs are told apart by it",
+                plan.job.name
+            )));
+        }
         let memory = plan.job.settings.memory.0;
         let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory };
         jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
@@ -55,7 +61,7 @@ pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool) -> Result<
     wait(&local, &mut progress, &signal);
     let names: Vec<String> = local.jobs().iter().map(|job| job.job.name.clone()).collect();
     let ended = local.join();
-    let (totals, took) = progress.finish();
+    let (totals, took) = progress.finish(&ended);
     ended?;
     if json {
         let seconds = took.as_secs_f64();

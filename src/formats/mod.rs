@@ -30,7 +30,7 @@ pub use encode::{json_line, write_csv, write_json_lines};
 pub use infer::{infer_csv, infer_json};
 pub use json::{JsonDecoder, JsonOptions};
 pub use schema::{MessageField, MessageSchema};
-pub use types::{ColumnType, MAX_PRECISION, TYPE_METADATA, UnknownType};
+pub use types::{ColumnType, MAX_PRECISION, TYPE_METADATA, UnknownType, type_name};
 
 /// Turns messages into rows; one per reader of a source partition.
 pub trait Decoder: Send {

@@ -114,6 +114,11 @@ impl ColumnType {
     }
 }
 
+/// An Arrow type as users call it.
+pub fn type_name(kind: &DataType) -> String {
+    ColumnType::of(&Field::new("", kind.clone(), true)).map_or_else(|| kind.to_string(), |kind| kind.to_string())
+}
+
 impl fmt::Display for ColumnType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

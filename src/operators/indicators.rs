@@ -13,6 +13,7 @@ use datafusion_sql::sqlparser::ast::{
 use super::{Operator, OperatorPlan, OperatorSpec, Output, Routing};
 use crate::batch::Rows;
 use crate::error::Result;
+use crate::formats::type_name;
 use crate::indicators::{self, ArgumentKind, Arguments, Column, Compat, Function, Literal};
 use crate::keys::{KeyIds, KeyReader};
 use crate::sources::TIME;
@@ -198,7 +199,7 @@ fn series_of(parsed: &Parsed, input: &Edge, findings: &Findings) -> Option<Scala
     if !kind.is_numeric() {
         findings.mistake(
             &parsed.place(parsed.sql.span()),
-            format!("`{}` is {kind}, and an indicator needs numbers", parsed.sql),
+            format!("`{}` is {}, and an indicator needs numbers", parsed.sql, type_name(&kind)),
         );
         return None;
     }

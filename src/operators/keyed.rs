@@ -170,7 +170,7 @@ impl NodeContext {
             return out;
         }
         if let Err(error) = step(&mut out) {
-            self.job.fail(crate::Error::run(format!("`{}`: {error}", self.name)));
+            self.job.fail(error.of_node(&self.name));
             return Output::default();
         }
         out.rows.retain(|rows| rows.data.num_rows() > 0);

@@ -70,7 +70,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
                 }
             });
             if let Err(error) = state.advance(frontier) {
-                state.node.job.fail(crate::Error::run(format!("`{}`: {error}", state.node.name)));
+                state.node.job.fail(error.of_node(&state.node.name));
                 state.give_up();
             }
         }

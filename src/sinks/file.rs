@@ -95,6 +95,10 @@ impl SinkPlan for FilePlan {
         Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files) }))
     }
 
+    fn overwrites(&self) -> Option<&Path> {
+        (!self.folder).then_some(&self.path)
+    }
+
     fn details(&self) -> Vec<String> {
         vec![format!("{} as {}", self.path.display(), self.format)]
     }
@@ -122,18 +126,32 @@ struct FileSink {
 impl Sink for FileSink {
     fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
         let data = self.plan.projection.apply(data)?;
-        let Some(file) = &mut self.file else { return Err(Error::run("rows came to a worker that has no file")) };
-        let header = !std::mem::replace(&mut self.begun, true);
-        match self.plan.format {
-            Format::Json => write_json_lines(&mut *file, &data)?,
-            Format::Csv => write_csv(&mut *file, &data, header)?,
-        }
-        Ok(())
+        self.put(&data)
     }
 
     fn flush(&mut self, _frontier: Epoch) -> Result<()> {
         let path = &self.plan.path;
         let cannot = |error| Error::run(format!("{}: {error}", path.display()));
         self.file.as_mut().map_or(Ok(()), BufWriter::flush).map_err(cannot)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        // A table without rows still has columns.
+        if self.plan.format == Format::Csv && self.file.is_some() && !self.begun {
+            self.put(&RecordBatch::new_empty(Arc::clone(self.plan.projection.schema())))?;
+        }
+        self.flush(Epoch::MAX)
+    }
+}
+
+impl FileSink {
+    fn put(&mut self, data: &RecordBatch) -> Result<()> {
+        let Some(file) = &mut self.file else { return Err(Error::run("rows came to a worker that has no file")) };
+        let header = !std::mem::replace(&mut self.begun, true);
+        let written = match self.plan.format {
+            Format::Json => write_json_lines(file, data),
+            Format::Csv => write_csv(file, data, header),
+        };
+        written.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))
     }
 }

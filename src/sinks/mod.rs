@@ -13,6 +13,7 @@ pub mod drain;
 mod file;
 mod parquet;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -56,6 +57,10 @@ pub trait SinkPlan: Send + Sync {
     fn placement(&self) -> Placement;
     /// Connects, once a process; everything that may fail does so here.
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>>;
+    /// The file that it begins anew, where there is one.
+    fn overwrites(&self) -> Option<&Path> {
+        None
+    }
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType,
+    TimestampNanosecondType,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -76,26 +77,31 @@ impl SinkPlan for ParquetPlan {
 
 impl PreparedSink for ParquetPlan {
     fn open(&self, context: SinkContext) -> Box<dyn Sink> {
-        let schema = with_zone(self.projection.schema());
+        let schema = written(self.projection.schema());
         Box::new(ParquetSink { plan: self.clone(), schema, worker: context.worker, part: None })
     }
 }
 
-/// Times are UTC; readers of Parquet learn it from the time zone.
-fn with_zone(schema: &SchemaRef) -> SchemaRef {
-    let zoned = |field: &Arc<Field>| match field.data_type() {
-        DataType::Timestamp(unit, None) => {
-            field.as_ref().clone().with_data_type(DataType::Timestamp(*unit, Some("UTC".into())))
+/// Times are UTC; readers of Parquet learn it from the time zone. It knows no seconds.
+fn written(schema: &SchemaRef) -> SchemaRef {
+    let utc = |unit| DataType::Timestamp(unit, Some("UTC".into()));
+    let written = |field: &Arc<Field>| match field.data_type() {
+        DataType::Timestamp(TimeUnit::Second, None) => {
+            field.as_ref().clone().with_data_type(utc(TimeUnit::Millisecond))
+        }
+        DataType::Timestamp(unit, None) => field.as_ref().clone().with_data_type(utc(*unit)),
+        DataType::Time32(TimeUnit::Second) => {
+            field.as_ref().clone().with_data_type(DataType::Time32(TimeUnit::Millisecond))
         }
         _ => field.as_ref().clone(),
     };
-    Arc::new(Schema::new(schema.fields().iter().map(zoned).collect::<Vec<_>>()))
+    Arc::new(Schema::new(schema.fields().iter().map(written).collect::<Vec<_>>()))
 }
 
-fn column_with_zone(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
+fn as_written(column: &ArrayRef) -> Result<ArrayRef> {
+    Ok(match column.data_type() {
         DataType::Timestamp(TimeUnit::Second, None) => {
-            Arc::new(column.as_primitive::<TimestampSecondType>().clone().with_timezone("UTC"))
+            as_written(&cast(column, &DataType::Timestamp(TimeUnit::Millisecond, None))?)?
         }
         DataType::Timestamp(TimeUnit::Millisecond, None) => {
             Arc::new(column.as_primitive::<TimestampMillisecondType>().clone().with_timezone("UTC"))
@@ -106,8 +112,9 @@ fn column_with_zone(column: &ArrayRef) -> ArrayRef {
         DataType::Timestamp(TimeUnit::Nanosecond, None) => {
             Arc::new(column.as_primitive::<TimestampNanosecondType>().clone().with_timezone("UTC"))
         }
+        DataType::Time32(TimeUnit::Second) => cast(column, &DataType::Time32(TimeUnit::Millisecond))?,
         _ => Arc::clone(column),
-    }
+    })
 }
 
 struct Part {
@@ -155,7 +162,7 @@ impl ParquetSink {
 impl Sink for ParquetSink {
     fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
         let data = self.plan.projection.apply(data)?;
-        let columns = data.columns().iter().map(column_with_zone).collect();
+        let columns = data.columns().iter().map(as_written).collect::<Result<_>>()?;
         let data = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         let (rows, every) = (self.plan.rows, self.plan.every);
         let part = self.part()?;

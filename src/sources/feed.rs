@@ -142,7 +142,7 @@ impl Feeding {
         let read = match self.reader.read() {
             Ok(read) => read,
             Err(error) => {
-                self.feed.node.job.fail(crate::Error::run(format!("`{}`: {error}", self.feed.node.name)));
+                self.feed.node.job.fail(error.of_node(&self.feed.node.name));
                 self.capability = None;
                 return false;
             }

@@ -11,6 +11,7 @@ pub mod lines;
 pub mod seq;
 pub mod shape;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,10 @@ pub trait SourcePlan: Send + Sync {
     fn shape(&self) -> &Arc<ShapePlan>;
     /// What a message holds: how the rows of a test are read.
     fn messages(&self) -> &MessageSchema;
+    /// Whether it reads this file.
+    fn reads(&self, _path: &Path) -> bool {
+        false
+    }
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, 
 use super::seq::SeqLayout;
 use super::{BUILT_IN, SEQ, TIME};
 use crate::error::{Error, Result};
+use crate::formats::type_name;
 use crate::operators::order::OrderPlan;
 use crate::spec::expression::{Scalar, scalar};
 use crate::spec::{
@@ -195,7 +196,8 @@ impl ShapeSpec {
                 } else {
                     ""
                 };
-                check.findings.mistake(&self.time.span, format!("`{}` is {other} and no time{hint}", self.time.value));
+                let message = format!("`{}` is {} and no time{hint}", self.time.value, type_name(&other));
+                check.findings.mistake(&self.time.span, message);
                 None
             }
         }

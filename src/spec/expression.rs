@@ -25,6 +25,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token};
 
 use super::mistakes::{At, Findings, Span, did_you_mean};
 use crate::error::Result;
+use crate::formats::type_name;
 
 /// A parsed expression and its place in the dataflow file.
 #[derive(Clone, Debug)]
@@ -157,7 +158,7 @@ pub fn scalar(text: &At<String>, schema: &SchemaRef, findings: &Findings) -> Opt
 pub fn condition(text: &At<String>, schema: &SchemaRef, findings: &Findings) -> Option<Scalar> {
     let scalar = scalar(text, schema, findings)?;
     if *scalar.field.data_type() != DataType::Boolean {
-        let kind = scalar.field.data_type();
+        let kind = type_name(scalar.field.data_type());
         findings.mistake(&text.span, format!("a condition is true or false, but `{}` is {kind}", text.value));
         return None;
     }

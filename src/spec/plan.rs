@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use super::mistakes::{At, Findings, Mistakes, Span, did_you_mean};
 use super::read::{Body, Files, JobSpec, NodeSpec, RoleSpec, Spec};
 use crate::error::{Error, Result};
+use crate::formats::type_name;
 use crate::operators::OperatorPlan;
 use crate::sinks::SinkPlan;
 use crate::sources::SourcePlan;
@@ -166,6 +167,7 @@ fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
         }
     }
     warn_of_unread(specs, &inputs, check.findings);
+    check_overwritten(specs, &nodes, check.findings);
     nodes
 }
 
@@ -290,7 +292,8 @@ fn difference(one: &Edge, other: &Edge) -> Option<String> {
     let (left, right) = (one.schema.fields(), other.schema.fields());
     for (left, right) in left.iter().zip(right.iter()) {
         if left.name() != right.name() || left.data_type() != right.data_type() {
-            let show = |field: &arrow::datatypes::Field| format!("`{}` ({})", field.name(), field.data_type());
+            let show =
+                |field: &arrow::datatypes::Field| format!("`{}` ({})", field.name(), type_name(field.data_type()));
             return Some(format!(
                 "one has {}, the other {}; bring them together with `select`",
                 show(left),
@@ -308,6 +311,24 @@ fn warn_of_unread(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &
         if !read && node.role != RoleSpec::Sink {
             findings.warning(&node.name.span, format!("nothing reads `{}`", node.name.value));
         }
+    }
+}
+
+/// A sink must not begin a file anew that is an input, or the output of another.
+fn check_overwritten(specs: &[NodeSpec], nodes: &[PlannedNode], findings: &Findings) {
+    let mut written: Vec<(&Path, &str)> = Vec::new();
+    for node in nodes {
+        let Role::Sink(sink) = &node.role else { continue };
+        let Some(path) = sink.overwrites() else { continue };
+        let reader = nodes.iter().find(|node| matches!(&node.role, Role::Source(source) if source.reads(path)));
+        let writer = written.iter().find(|(other, _)| *other == path).map(|(_, name)| *name);
+        let span = specs.iter().find(|spec| spec.name.value == node.name).map_or(0..0, |spec| spec.name.span.clone());
+        if let Some(reader) = reader {
+            findings.mistake(&span, format!("`{}` would overwrite what `{}` reads", node.name, reader.name));
+        } else if let Some(writer) = writer {
+            findings.mistake(&span, format!("`{}` and `{writer}` would write to the same file", node.name));
+        }
+        written.push((path, &node.name));
     }
 }
 

@@ -171,6 +171,13 @@ impl SourcePlan for FilePlan {
         &self.messages
     }
 
+    fn reads(&self, path: &Path) -> bool {
+        // What is not there yet is read by nobody.
+        let Ok(path) = path.canonicalize() else { return false };
+        let same = |found: &Found| found.path.canonicalize().is_ok_and(|found| found == path);
+        splits::find(&self.location).is_ok_and(|found| found.iter().any(same))
+    }
+
     fn details(&self) -> Vec<String> {
         vec![format!("{} as {}", self.location.display(), self.format)]
     }
@@ -242,6 +249,14 @@ struct Watermark {
     due: bool,
 }
 
+impl Watermark {
+    /// Rows up to this event time have gone.
+    fn pass(&mut self, latest: Option<i64>) {
+        self.due |= latest > self.latest;
+        self.latest = self.latest.max(latest);
+    }
+}
+
 struct FileReader {
     plan: FilePlan,
     found: Arc<Vec<Found>>,
@@ -271,12 +286,13 @@ impl Reader for FileReader {
     }
 
     fn read(&mut self) -> Result<Read> {
-        if let Some(read) = self.pace.next(&self.plan.shape) {
-            return Ok(read);
-        }
         if let Some(time) = self.watermark.latest.filter(|_| std::mem::take(&mut self.watermark.due)) {
             let time = time.saturating_sub(self.plan.shape.lateness);
             return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
+        }
+        if let Some((read, latest)) = self.pace.next() {
+            self.watermark.pass(latest);
+            return Ok(read);
         }
         if self.open.is_none() && !self.open_next()? {
             // The first worker to end speaks for all: so it does in an epoch behind all others.
@@ -328,9 +344,8 @@ impl FileReader {
         open.bytes_left -= extent;
         let split = self.splits[open.split].clone();
         let shaped = self.shape(messages, &split, &offsets)?;
-        self.watermark.latest = shaped.latest(&self.plan.shape).max(self.watermark.latest);
-        self.watermark.due = true;
         if self.plan.speed == Speed::Max {
+            self.watermark.pass(shaped.latest(&self.plan.shape));
             return Ok(Read::Rows { epoch: Some(epoch), data: shaped.data, bytes, extent });
         }
         self.pace.hold(shaped.data, extent);

@@ -1,7 +1,6 @@
 //! Replays a file at the pace of its event times.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray, RecordBatch};
@@ -13,7 +12,6 @@ use toml::de::DeValue;
 use super::Read;
 use crate::batch::Epoch;
 use crate::sources::TIME;
-use crate::sources::shape::ShapePlan;
 use crate::spec::{Findings, FromToml, expected};
 
 /// How fast event time goes by.
@@ -68,8 +66,9 @@ impl Pace {
         }
     }
 
-    /// The rows whose time has come, or how long it is until then; `None` where nothing is held.
-    pub fn next(&mut self, _shape: &Arc<ShapePlan>) -> Option<Read> {
+    /// The rows whose time has come and the greatest of their times, or how long it is until then; `None` where
+    /// nothing is held.
+    pub fn next(&mut self) -> Option<(Read, Option<i64>)> {
         let (data, extent) = self.held.front()?;
         let times = data.column_by_name(TIME)?.as_primitive::<TimestampNanosecondType>().values().clone();
         let (instant, first) = *self.began.get_or_insert_with(|| (Instant::now(), times[0]));
@@ -81,7 +80,7 @@ impl Pace {
         };
         if after(times[0]) > passed {
             let wait = Duration::from_nanos(((after(times[0]) - passed) / self.speed) as u64);
-            return Some(Read::Idle(Some(wait.min(Duration::from_secs(1)))));
+            return Some((Read::Idle(Some(wait.min(Duration::from_secs(1)))), None));
         }
         // Rows of one epoch that are due leave together.
         let epoch = epoch_of(times[0]).max(self.named);
@@ -98,7 +97,7 @@ impl Pace {
             _ => drop(self.held.pop_front()),
         }
         let bytes = out.get_array_memory_size() * out.num_rows() / (out.num_rows() + rest_rows(&self.held)).max(1);
-        Some(Read::Rows { epoch: Some(epoch), data: out, bytes, extent })
+        Some((Read::Rows { epoch: Some(epoch), data: out, bytes, extent }, times[..due].iter().copied().max()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{Field, Schema};
 use parquet::arrow::ProjectionMask;
@@ -15,6 +15,7 @@ use super::{BATCH_ROWS, Bad, Batches};
 use crate::error::{Error, Result};
 use crate::formats::MessageSchema;
 use crate::spec::expression::plain;
+use crate::spec::{Refused, surviving};
 
 fn builder(path: &Path) -> Result<ParquetRecordBatchReaderBuilder<File>> {
     let file = File::open(path).map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
@@ -62,14 +63,21 @@ pub struct RowGroup {
 }
 
 impl Batches for RowGroup {
-    fn next(&mut self, _bad: &mut Vec<Bad>) -> Result<Option<(RecordBatch, Vec<u64>)>> {
+    fn next(&mut self, bad: &mut Vec<Bad>) -> Result<Option<(RecordBatch, Vec<u64>)>> {
         let Some(batch) = self.reader.next() else { return Ok(None) };
         let batch = batch.map_err(|error| Error::run(format!("{}: {error}", self.name)))?;
-        let columns =
-            self.schema.fields().iter().map(|field| self.column(&batch, field)).collect::<Result<Vec<_>>>()?;
-        let offsets = (self.next_row..self.next_row + batch.num_rows() as u64).collect();
+        let first = self.next_row;
         self.next_row += batch.num_rows() as u64;
-        Ok(Some((RecordBatch::try_new(Arc::clone(&self.schema), columns)?, offsets)))
+        let mut refused = Vec::new();
+        let read = surviving(batch, &mut refused, |batch| self.columns(batch))?;
+        let mut offsets: Vec<u64> = (first..self.next_row).collect();
+        for Refused { row, data, reason } in refused {
+            let raw = crate::formats::json_line(&data, 0).into_bytes();
+            bad.push(Bad { offset: first + row as u64, raw, reason });
+        }
+        offsets.retain(|offset| !bad.iter().any(|bad| bad.offset == *offset));
+        let data = read.map_or_else(|| RecordBatch::new_empty(Arc::clone(&self.schema)), |(_, data)| data);
+        Ok(Some((data, offsets)))
     }
 
     fn raw(&self, _offset: u64) -> Option<&[u8]> {
@@ -78,6 +86,12 @@ impl Batches for RowGroup {
 }
 
 impl RowGroup {
+    fn columns(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = self.schema.fields().iter().map(|field| self.column(batch, field)).collect::<Result<Vec<_>>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
+    }
+
     /// The column for `field`; one that this file lacks is null, one of another type is cast.
     fn column(&self, batch: &RecordBatch, field: &Field) -> Result<ArrayRef> {
         let Some(column) = batch.column_by_name(field.name()) else {
@@ -87,7 +101,7 @@ impl RowGroup {
             return Ok(Arc::clone(column));
         }
         let options = CastOptions { safe: false, ..CastOptions::default() };
-        let failed = |error| Error::run(format!("{}: column `{}`: {error}", self.name, field.name()));
+        let failed = |error| Error::run(format!("column `{}`: {error}", field.name()));
         cast_with_options(column, field.data_type(), &options).map_err(failed)
     }
 }

@@ -104,18 +104,17 @@ impl SourceSpec for GeneratorSpec {
             step: ((step * 1e9) as i64).max(1),
             regular: self.regular,
         };
-        let steps = self.duration.map(|duration| (nanoseconds(duration) / config.step).max(1) as u64);
-        Some((
-            edge,
-            Arc::new(GeneratorPlan { config, steps, speed: self.speed, epoch: check.job.epoch, shape, messages }),
-        ))
+        let end = self.duration.map(|duration| config.start.saturating_add(nanoseconds(duration)));
+        let plan = GeneratorPlan { config, end, speed: self.speed, epoch: check.job.epoch, shape, messages };
+        Some((edge, Arc::new(plan)))
     }
 }
 
 #[derive(Clone)]
 struct GeneratorPlan {
     config: MarketConfig,
-    steps: Option<u64>,
+    /// Event time at which it ends.
+    end: Option<i64>,
     speed: Speed,
     epoch: Duration,
     shape: Arc<ShapePlan>,
@@ -154,13 +153,14 @@ impl PreparedSource for GeneratorPlan {
             began: Instant::now(),
             step: 0,
             ticks: Vec::new(),
+            share: self.config.step as u64 / context.workers as u64,
             watermark: None,
         })
     }
 
     fn extent(&self) -> Option<u64> {
-        // In the unit of `extent`: ns of event time, of each worker; the bar adds them up.
-        self.steps.map(|steps| steps * self.config.step as u64)
+        // In ns of event time, of which each worker covers a share.
+        self.end.map(|end| (end - self.config.start) as u64)
     }
 }
 
@@ -175,6 +175,8 @@ struct GeneratorReader {
     began: Instant,
     step: u64,
     ticks: Vec<Tick>,
+    /// What a step adds to the extent.
+    share: u64,
     watermark: Option<i64>,
 }
 
@@ -225,7 +227,7 @@ impl Reader for GeneratorReader {
         if let Some(time) = self.watermark.take() {
             return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
         }
-        if self.plan.steps.is_some_and(|steps| self.step >= steps) {
+        if self.plan.end.is_some_and(|end| self.market.watermark() >= end) {
             return Ok(Read::End);
         }
         if let Speed::Times(_) = self.plan.speed {
@@ -239,12 +241,15 @@ impl Reader for GeneratorReader {
         self.step += 1;
         self.ticks.clear();
         self.market.step(&mut self.ticks);
+        if let Some(end) = self.plan.end {
+            self.ticks.retain(|tick| tick.event_time < end);
+        }
         self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
         if self.ticks.is_empty() {
             return Ok(Read::Advance(epoch));
         }
         let data = self.rows()?;
         let bytes = data.get_array_memory_size();
-        Ok(Read::Rows { epoch: Some(epoch), data, bytes, extent: self.plan.config.step as u64 })
+        Ok(Read::Rows { epoch: Some(epoch), data, bytes, extent: self.share })
     }
 }
