@@ -7,7 +7,8 @@
 //! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
 //! - [`operators`], [`indicators`]: what happens to them;
 //! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
-//! - [`runtime`]: plans become timely dataflows and run;
+//! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
+//! - [`server`]: the control plane;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
 //! ```
@@ -43,6 +44,7 @@ pub mod keys;
 pub mod metrics;
 pub mod operators;
 pub mod runtime;
+pub mod server;
 pub mod sinks;
 pub mod sources;
 pub mod spec;

@@ -5,15 +5,22 @@ mod demo;
 mod functions;
 mod init;
 mod job;
+mod jobs;
 mod print;
 mod progress;
+mod remote;
 mod run;
+mod signals;
+mod submit;
+mod tap;
+mod worker;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::config::{Level, LogFormat};
 use crate::error::Error;
 use crate::spec::Format;
 use print::say;
@@ -27,9 +34,9 @@ struct Cli {
     /// Say nothing but errors.
     #[arg(short, long, global = true)]
     quiet: bool,
-    /// How logs are written.
-    #[arg(long, global = true, env = "TAPEFLOW_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
-    log_format: String,
+    /// How logs are written; text by default.
+    #[arg(long, global = true)]
+    log_format: Option<LogFormat>,
 }
 
 const EXIT_CODES: &str = "\
@@ -91,6 +98,18 @@ enum Command {
     },
     /// A synthetic market through indicators: a live table here, Parquet on disk, no server.
     Demo(demo::DemoArgs),
+    /// Run a process of a cluster; jobs are submitted to it.
+    Worker(worker::WorkerArgs),
+    /// Let a cluster run a dataflow file.
+    Submit(submit::SubmitArgs),
+    /// List the jobs of a cluster.
+    List(jobs::ListArgs),
+    /// Show how a job is doing: its state and what its nodes have counted.
+    Status(jobs::StatusArgs),
+    /// Stop a job: what it has read is still written.
+    Stop(jobs::StopArgs),
+    /// Look at the rows that leave a node of a running job.
+    Tap(tap::TapArgs),
     /// The settings of a process.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -114,8 +133,7 @@ pub fn main() -> ExitCode {
         }
     };
     print::set_quiet(cli.quiet);
-    start_logs(&cli);
-    match dispatch(cli.command) {
+    match dispatch(&cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&error);
@@ -124,30 +142,56 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start_logs(cli: &Cli) {
+/// Starts the logs: `RUST_LOG` says what they hold, else `level` does.
+fn start_logs(level: Level, format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
-    let filter =
-        filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if cli.quiet { "error" } else { "warn" }));
-    let logs =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(print::colours());
+    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.to_string()));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(print::colours());
     // Only a second start in one process fails, and then logs are there already.
-    let _ = if cli.log_format == "json" { logs.json().try_init() } else { logs.with_target(false).try_init() };
+    let _ = match format {
+        LogFormat::Json => logs.json().try_init(),
+        LogFormat::Text => logs.with_target(false).try_init(),
+    };
 }
 
-fn dispatch(command: Command) -> Result<(), Error> {
-    match command {
-        Command::Run(args) => run::run(&args),
-        Command::Validate { files, connect, json } => job::validate(&files, connect, json),
-        Command::Explain { file, format } => job::explain_file(&file, format),
-        Command::Test { files, workers } => job::test(&files, usize::from(workers)),
-        Command::Init { from } => say(init::starter(&from)),
-        Command::Functions { name, json } => functions::show(name.as_deref(), json),
-        Command::Demo(args) => demo::demo(&args),
-        Command::Config(command) => config::config(&command),
+/// The logs of a process that has no settings of its own.
+fn plain_logs(cli: &Cli) {
+    let variable = std::env::var("TAPEFLOW_LOG_FORMAT").ok().and_then(|word| word.parse().ok());
+    let level = if cli.quiet { Level::Error } else { Level::Warn };
+    start_logs(level, cli.log_format.or(variable).unwrap_or(LogFormat::Text));
+}
+
+fn run_worker(cli: &Cli, args: &worker::WorkerArgs) -> Result<(), Error> {
+    let config = args.config()?;
+    let level = if cli.quiet { Level::Error } else { config.log_level.value };
+    start_logs(level, cli.log_format.unwrap_or(config.log_format.value));
+    worker::worker(args, &config)
+}
+
+fn dispatch(cli: &Cli) -> Result<(), Error> {
+    if !matches!(cli.command, Command::Worker(_)) {
+        plain_logs(cli);
+    }
+    match &cli.command {
+        Command::Run(args) => run::run(args),
+        Command::Validate { files, connect, json } => job::validate(files, *connect, *json),
+        Command::Explain { file, format } => job::explain_file(file, *format),
+        Command::Test { files, workers } => job::test(files, usize::from(*workers)),
+        Command::Init { from } => say(init::starter(from)),
+        Command::Functions { name, json } => functions::show(name.as_deref(), *json),
+        Command::Demo(args) => demo::demo(args),
+        Command::Worker(args) => run_worker(cli, args),
+        Command::Submit(args) => submit::submit(args),
+        Command::List(args) => jobs::list(args),
+        Command::Status(args) => jobs::status(args),
+        Command::Stop(args) => jobs::stop(args),
+        Command::Tap(args) => tap::tap(args),
+        Command::Config(command) => config::config(command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "tapeflow", &mut script);
+            clap_complete::generate(*shell, &mut Cli::command(), "tapeflow", &mut script);
             say(&String::from_utf8_lossy(&script))
         }
     }

@@ -46,14 +46,37 @@ pub fn error(error: &Error) {
     }
 }
 
-/// `text` in a colour, where colours are wanted.
-pub fn painted(text: &str, colour: &str) -> String {
-    if colours() { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_string() }
-}
-
 /// Whether stderr is a terminal that wants colours.
 pub fn colours() -> bool {
     let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
     wanted && !dumb && stderr().is_terminal()
+}
+
+/// `text` in a colour, where stderr is a terminal that wants colours.
+pub fn painted(text: &str, colour: &str) -> String {
+    if colours() { format!("\x1b[1;{colour}m{text}\x1b[0m") } else { text.to_string() }
+}
+
+/// `1234567` as `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn thousands_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(super::grouped(number), text);
+        }
+    }
 }

@@ -1,20 +1,18 @@
 //! `tapeflow run`: dataflow files in this process.
 
 use std::path::PathBuf;
-use std::process::exit;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::job::load;
 use super::print;
 use super::progress::Progress;
+use super::signals::Signals;
 use crate::error::{Error, Result};
-use crate::runtime::{Local, Prepare, Prepared, run_local, runtime, start};
+use crate::runtime::{Local, Prepare, Prepared, run_local, start};
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -55,10 +53,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
 
 /// Runs prepared jobs to their end, with progress.
 pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool) -> Result<()> {
-    let signal = watch_signals()?;
+    let signals = Signals::watch()?;
     let local = run_local(jobs, workers)?;
     let mut progress = Progress::new(local.jobs());
-    wait(&local, &mut progress, &signal);
+    wait(&local, &mut progress, &signals);
     let names: Vec<String> = local.jobs().iter().map(|job| job.job.name.clone()).collect();
     let ended = local.join();
     let (totals, took) = progress.finish(&ended);
@@ -70,37 +68,14 @@ pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool) -> Result<
     Ok(())
 }
 
-fn wait(local: &Local, progress: &mut Progress, signal: &AtomicU8) {
+fn wait(local: &Local, progress: &mut Progress, signals: &Signals) {
     let mut stopping = false;
     while !local.wait(LOOK) {
         progress.tick();
-        if !stopping && signal.load(Ordering::Relaxed) > 0 {
+        if !stopping && signals.seen() {
             stopping = true;
             print::tell("stopping: what was read is still written; once more ends at once");
             local.stop();
         }
     }
-}
-
-/// The first signal is noted, the second ends the process.
-fn watch_signals() -> Result<Arc<AtomicU8>> {
-    let noted = Arc::new(AtomicU8::new(0));
-    let note = Arc::clone(&noted);
-    let runtime = runtime()?;
-    let _inside = runtime.enter();
-    let cannot = |error: std::io::Error| Error::run(format!("cannot watch signals: {error}"));
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    runtime.spawn(async move {
-        loop {
-            let number = tokio::select! {
-                _ = interrupt.recv() => 2,
-                _ = terminate.recv() => 15,
-            };
-            if note.swap(number, Ordering::Relaxed) > 0 {
-                exit(i32::from(Error::Signal(number).exit_code()));
-            }
-        }
-    });
-    Ok(noted)
 }

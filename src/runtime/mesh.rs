@@ -40,7 +40,18 @@ pub struct Mesh {
     /// A socket for each process; `None` for this one.
     pub sockets: Vec<Option<std::net::TcpStream>>,
     /// Goes on refusing strangers until the mesh is dropped.
-    pub gate: Task,
+    pub gate: Option<Task>,
+}
+
+impl Mesh {
+    /// Of a cluster of one process.
+    pub fn alone() -> Mesh {
+        Mesh { run: new_run(), sockets: vec![None], gate: None }
+    }
+}
+
+fn new_run() -> String {
+    Uuid::new_v4().simple().to_string()
 }
 
 /// A task that ends when this is dropped.
@@ -78,7 +89,7 @@ pub async fn join(listener: TcpListener, member: Member, hosts: &[Address], pati
     let run = round.lock().run.clone();
     let sockets =
         try_join_all(sockets.into_iter().enumerate().map(|(index, socket)| agree(index, socket, &run, deadline)));
-    Ok(Mesh { sockets: sockets.await?, run, gate })
+    Ok(Mesh { sockets: sockets.await?, run, gate: Some(gate) })
 }
 
 /// One attempt to bring a mesh together.
@@ -99,7 +110,7 @@ struct Found {
 
 impl Round {
     fn new(member: Member, processes: usize) -> Self {
-        let run = if member.index == 0 { Uuid::new_v4().simple().to_string() } else { String::new() };
+        let run = if member.index == 0 { new_run() } else { String::new() };
         let sockets = (0..processes).map(|_| None).collect();
         let found = Found { run, sockets, troubles: vec![None; processes], hopeless: None };
         Round { member, state: Mutex::new(found), changed: Notify::new(), closed: AtomicBool::new(false) }

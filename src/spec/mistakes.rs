@@ -86,7 +86,7 @@ fn locate(list: &RefCell<Vec<(Span, String)>>, path: &Path, text: &str) -> Vec<M
 }
 
 /// One mistake and its place.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Mistake {
     /// The dataflow file.
     pub path: PathBuf,
@@ -96,9 +96,11 @@ pub struct Mistake {
     pub column: usize,
     /// What is wrong, and what would be right.
     pub message: String,
-    #[serde(skip)]
+    /// The line as it is written.
+    #[serde(default)]
     source: String,
-    #[serde(skip)]
+    /// How many characters of it are meant.
+    #[serde(default)]
     width: usize,
 }
 

@@ -1,0 +1,127 @@
+//! `list`, `status` and `stop`: the jobs of a cluster.
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+use warp::http::Method;
+
+use super::print::{grouped, say, tell, warn};
+use super::remote::{RemoteArgs, SHORT, report, wait_for};
+use crate::error::{Error, Result};
+use crate::runtime::runtime;
+use crate::server::{JobReport, Jobs};
+
+/// `tapeflow list`
+#[derive(Args)]
+pub struct ListArgs {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// `tapeflow status NAME`
+#[derive(Args)]
+pub struct StatusArgs {
+    /// The job.
+    name: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// `tapeflow stop NAME`
+#[derive(Args)]
+pub struct StopArgs {
+    /// The job.
+    name: String,
+    /// Wait until all it has read is written.
+    #[arg(long)]
+    wait: bool,
+    /// At most so long; the job goes on stopping.
+    #[arg(long, requires = "wait", value_name = "SPAN", value_parser = humantime::parse_duration)]
+    timeout: Option<std::time::Duration>,
+    #[command(flatten)]
+    remote: RemoteArgs,
+}
+
+/// Lists all jobs.
+pub fn list(args: &ListArgs) -> Result<()> {
+    let client = args.remote.client()?;
+    let jobs: Jobs = runtime()?.block_on(client.get("/api/v1/jobs", SHORT))?;
+    for process in &jobs.unreachable {
+        warn(format!("process {process} did not answer: what it counts is missing"));
+    }
+    if args.json {
+        return print(&jobs);
+    }
+    let mut table = plain(["name", "state", "rows in", "rows out", "started"]);
+    for job in &jobs.jobs {
+        table.add_row([
+            job.name.clone(),
+            job.state.to_string(),
+            grouped(job.rows_in),
+            grouped(job.rows_out),
+            job.started.clone(),
+        ]);
+    }
+    [2, 3].into_iter().for_each(|column| to_the_right(&mut table, column));
+    say(&format!("{}\n", table.trim_fmt()))
+}
+
+/// Shows one job.
+pub fn status(args: &StatusArgs) -> Result<()> {
+    let job = report(&args.remote.client()?, &args.name)?;
+    if args.json {
+        return print(&job);
+    }
+    let mut head = format!("{}: {}\n", job.name, job.state);
+    if let Some(failure) = &job.failure {
+        head.push_str(&format!("failure: {}\n", failure.message));
+    }
+    head.push_str(&format!("started: {}\n", job.started));
+    if let Some(ended) = &job.ended {
+        head.push_str(&format!("ended:   {ended}\n"));
+    }
+    head.push_str(&format!("id:      {}\n", job.id));
+    let mut table = plain(["node", "type", "rows in", "rows out", "held back", "dead letters", "skipped"]);
+    for node in &job.nodes {
+        let counts = [node.rows_in, node.rows_out, node.held_back, node.dead_letters, node.skipped].map(grouped);
+        table.add_row([node.name.clone(), node.kind.clone()].into_iter().chain(counts));
+    }
+    (2..7).for_each(|column| to_the_right(&mut table, column));
+    say(&format!("{head}\n{}\n", table.trim_fmt()))
+}
+
+/// Lets a job drain and end.
+pub fn stop(args: &StopArgs) -> Result<()> {
+    let client = args.remote.client()?;
+    let path = format!("/api/v1/jobs/{}", args.name);
+    let job: JobReport = runtime()?.block_on(client.send::<(), _>(Method::DELETE, &path, None, SHORT))?;
+    if !args.wait {
+        tell(format!("`{}` is asked to end", args.name));
+        return Ok(());
+    }
+    wait_for(&client, &job, args.timeout)?;
+    tell(format!("`{}` has ended: all it had read is written", args.name));
+    Ok(())
+}
+
+fn print(value: &impl Serialize) -> Result<()> {
+    say(&format!("{:#}\n", serde_json::to_value(value).map_err(Error::run)?))
+}
+
+fn plain<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    table
+}
+
+fn to_the_right(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}

@@ -1,0 +1,121 @@
+//! What is said over HTTP: JSON, the same types on both sides.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::runtime::State;
+use crate::spec::Mistake;
+
+/// `POST /api/v1/jobs`
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// What the file is called in messages.
+    pub path: PathBuf,
+    /// The dataflow file.
+    pub text: String,
+    /// Where its relative paths begin; they are opened where the workers are.
+    pub base: PathBuf,
+    /// The schemas it names.
+    #[serde(default)]
+    pub schemas: BTreeMap<String, String>,
+    /// What to do where a job of that name is there already.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// What to do where a job of that name is there already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Fine if it has the same text; a conflict otherwise.
+    #[default]
+    New,
+    /// Stop it and run this one, unless it has the same text.
+    Replace,
+    /// Leave it, whatever its text.
+    IfNotExists,
+}
+
+/// The answer to a submission.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The name of the job.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Whether it was there already.
+    pub already_running: bool,
+    /// What is allowed in the file but probably not meant.
+    pub warnings: Vec<Mistake>,
+}
+
+/// The answer to `GET /api/v1/jobs`.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Jobs {
+    /// In the order in which they were built.
+    pub jobs: Vec<JobReport>,
+    /// Processes that did not answer: what they count is missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<usize>,
+}
+
+/// How a job is doing, in all processes together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobReport {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// How far it is.
+    pub state: State,
+    /// Why it failed, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// When it began (RFC 3339).
+    pub started: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+    /// A hash of its text and schemas.
+    pub hash: String,
+    /// Rows that its sources have read.
+    pub rows_in: u64,
+    /// Rows that its sinks have written.
+    pub rows_out: u64,
+    /// Its nodes, in the order of the data.
+    pub nodes: Vec<NodeReport>,
+}
+
+/// Why a job failed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Failure {
+    /// In words.
+    pub message: String,
+    /// The exit code that says so.
+    pub exit_code: u8,
+}
+
+/// What a node has counted, on all workers together.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its name.
+    pub name: String,
+    /// `source`, `operator` or `sink`.
+    pub role: String,
+    /// Its `type`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Rows that entered it.
+    pub rows_in: u64,
+    /// Rows that left it.
+    pub rows_out: u64,
+    /// Rows kept back because not all indicators were warm.
+    pub held_back: u64,
+    /// Records that became dead letters.
+    pub dead_letters: u64,
+    /// Records that were skipped.
+    pub skipped: u64,
+}

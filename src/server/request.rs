@@ -1,0 +1,136 @@
+//! A request, and whether whoever sends it may.
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures::{Stream, StreamExt};
+use serde::de::DeserializeOwned;
+use warp::Filter;
+use warp::http::{HeaderMap, Method, StatusCode};
+use warp::reject::Rejection;
+
+use super::{App, Problem};
+use crate::error::Error;
+
+/// The longest body: a dataflow file and its schemas.
+const LONGEST: usize = 8 << 20;
+/// How long a body may take to arrive.
+const ARRIVAL: Duration = Duration::from_secs(10);
+
+/// A request without its body.
+pub struct Request {
+    /// The method; HEAD is a GET whose answer is not sent.
+    pub method: Method,
+    /// The path.
+    pub path: String,
+    query: String,
+    headers: HeaderMap,
+}
+
+/// Takes any request apart; the body is still to come.
+pub fn any()
+-> impl Filter<Extract = (Request, impl Stream<Item = Result<impl Buf, warp::Error>> + Send + Unpin), Error = Rejection>
++ Clone
++ Send
++ Sync
++ 'static {
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    warp::method()
+        .and(warp::path::full())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .map(|method: Method, path: warp::path::FullPath, query, headers| {
+            let method = if method == Method::HEAD { Method::GET } else { method };
+            Request { method, path: path.as_str().to_string(), query, headers }
+        })
+        .and(warp::body::stream().map(Box::pin))
+}
+
+impl Request {
+    /// The value of `name` in the query, as it stands there.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+    }
+
+    /// The header `name`.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Whether the request shows the token, where there is one.
+    pub fn is_authorised(&self, app: &App) -> bool {
+        let Some(token) = &app.token else { return true };
+        self.header("authorization")
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .is_some_and(|given| token.is(given))
+    }
+
+    /// Refuses a request that may not be done.
+    pub fn authorise(&self, app: &App) -> Result<(), Problem> {
+        if !self.is_authorised(app) {
+            let error = Error::connect("this needs the token of the cluster, as `Authorization: Bearer TOKEN`");
+            return Err(Problem::new(StatusCode::UNAUTHORIZED, &error));
+        }
+        // Where no token is asked for, a page in a browser must not reach us under a name that was pointed here.
+        if app.token.is_none() && !self.header("host").is_none_or(is_local) {
+            let error = Error::connect("without a token only this machine is answered, under its own names");
+            return Err(Problem::new(StatusCode::FORBIDDEN, &error));
+        }
+        Ok(())
+    }
+
+    /// Reads the body as JSON.
+    pub async fn body<T: DeserializeOwned>(
+        &self,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>> + Unpin,
+    ) -> Result<T, Problem> {
+        // Pages of other sites cannot send this type unasked.
+        if !self.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
+            let error = Error::Usage("the body is to be application/json".to_string());
+            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error));
+        }
+        let arrived = tokio::time::timeout(ARRIVAL, whole(body)).await;
+        let bytes = arrived.map_err(|_| Error::TimedOut("the body did not arrive in time".to_string()))??;
+        serde_json::from_slice(&bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+    }
+}
+
+async fn whole(mut body: impl Stream<Item = Result<impl Buf, warp::Error>> + Unpin) -> Result<Bytes, Problem> {
+    let mut bytes = Vec::new();
+    while let Some(part) = body.next().await {
+        let mut part = part.map_err(|error| Problem::bad_request(format!("the body: {error}")))?;
+        if bytes.len() + part.remaining() > LONGEST {
+            let error = Error::Usage(format!("the body is longer than {LONGEST} bytes"));
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, &error));
+        }
+        while part.has_remaining() {
+            let chunk = part.chunk();
+            bytes.extend_from_slice(chunk);
+            let length = chunk.len();
+            part.advance(length);
+        }
+    }
+    Ok(bytes.into())
+}
+
+fn is_local(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_local;
+
+    #[test]
+    fn names_of_this_machine_are_local() {
+        ["localhost", "localhost:7070", "127.0.0.1:7070", "[::1]:7070", "[::1]"]
+            .iter()
+            .for_each(|host| assert!(is_local(host), "{host}"));
+        ["example.com", "example.com:7070", "127.0.0.1.example.com", "10.0.0.1:7070"]
+            .iter()
+            .for_each(|host| assert!(!is_local(host), "{host}"));
+    }
+}

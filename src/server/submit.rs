@@ -1,0 +1,123 @@
+//! A job is submitted to any process. That one lets all prepare it, which is a vote, then has it built on all
+//! workers, which cannot fail.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, timeout};
+use uuid::Uuid;
+
+use super::api::{Mode, SubmitRequest, Submitted};
+use super::peers::PREPARE;
+use super::{App, Problem, reports};
+use crate::error::{Error, Result};
+use crate::runtime::{Known, State, Submission, start, there_already};
+use crate::spec::{Mistakes, Plan};
+
+/// How long the workers may take to build what is prepared.
+const BUILD: Duration = Duration::from_secs(15);
+/// How long a job that is replaced may drain.
+const REPLACED: Duration = Duration::from_secs(60);
+/// How often it is looked whether something has happened.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Does what `request` asks for. It goes on to its end when whoever asked has gone: half an installation must not stay.
+pub async fn submit(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted, Problem> {
+    let app = Arc::clone(app);
+    let work = tokio::spawn(async move { install(&app, request).await });
+    Ok(work.await.map_err(Error::run)??)
+}
+
+async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
+    if let Some(reason) = app.process.refuses() {
+        return Err(Error::connect(reason));
+    }
+    let SubmitRequest { path, text, base, schemas, mode } = request;
+    let submission = Submission { id: Uuid::new_v4().simple().to_string(), path, text, base, schemas, start: start() };
+    let (plan, warnings) = planned(submission.clone()).await?;
+    let (name, warnings) = (plan.job.name, warnings.list);
+    if let Some(other) = alive(app, &name).await {
+        if other.hash == submission.hash() || mode == Mode::IfNotExists {
+            return Ok(Submitted { name, id: other.id, already_running: true, warnings });
+        }
+        match mode {
+            Mode::Replace => replace(app, &other).await?,
+            _ => return Err(there_already(&other)),
+        }
+    }
+    let id = submission.id.clone();
+    if let Err(error) = vote(app, submission).await {
+        app.process.jobs.abort(&id);
+        app.peers.abort(&app.process, &id).await;
+        return Err(error);
+    }
+    app.process.build(id.clone())?;
+    built(app, &id).await?;
+    Ok(Submitted { name, id, already_running: false, warnings })
+}
+
+/// The job `name`, unless it has ended everywhere.
+async fn alive(app: &App, name: &str) -> Option<Known> {
+    let known = app.process.jobs.named(name)?;
+    let report = reports::one(app, name).await.ok()?;
+    (!has_ended(report.state)).then_some(known)
+}
+
+fn has_ended(state: State) -> bool {
+    matches!(state, State::Done | State::Failed)
+}
+
+async fn replace(app: &App, other: &Known) -> Result<()> {
+    let name = &other.job.name;
+    app.process.stop(name)?;
+    let late = || Error::TimedOut(format!("`{name}` did not end within {REPLACED:?}; it is still stopping"));
+    let ended = async {
+        while alive(app, name).await.is_some() {
+            sleep(LOOK).await;
+        }
+    };
+    timeout(REPLACED, ended).await.map_err(|_| late())
+}
+
+/// Prepares the job in all processes. Process 0 comes first: of two submissions with one name it takes one.
+async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
+    let process = &app.process;
+    submission.start = start();
+    app.peers.prepare(process, &submission, |index| index == 0).await?;
+    prepare_here(app, submission.clone()).await.map_err(Error::from)?;
+    app.peers.prepare(process, &submission, |index| index != 0).await?;
+    process.jobs.commit(&submission.id)?;
+    app.peers.commit(process, &submission.id).await
+}
+
+/// Prepares the job in this process.
+pub async fn prepare_here(app: &Arc<App>, submission: Submission) -> Result<(), Problem> {
+    let process = Arc::clone(&app.process);
+    let work = spawn_blocking(move || process.prepare(&submission).map(drop));
+    let late = |_| Error::TimedOut(format!("the job was not prepared within {PREPARE:?}"));
+    Ok(timeout(PREPARE, work).await.map_err(late)?.map_err(Error::run)??)
+}
+
+async fn planned(submission: Submission) -> Result<(Plan, Mistakes)> {
+    let work = spawn_blocking(move || submission.plan());
+    let late = |_| Error::TimedOut(format!("the file was not planned within {PREPARE:?}"));
+    timeout(PREPARE, work).await.map_err(late)?.map_err(Error::run)?
+}
+
+/// Waits until the job is built in all processes: from then on each of them knows it.
+async fn built(app: &App, id: &str) -> Result<()> {
+    let process = &app.process;
+    let deadline = Instant::now() + BUILD;
+    while Instant::now() < deadline {
+        let here = process.jobs.find(id).is_some_and(|job| job.crew() == process.workers);
+        let knows = |(_, theirs): &(usize, Option<Vec<_>>)| {
+            theirs.as_ref().is_some_and(|jobs: &Vec<super::JobReport>| jobs.iter().any(|job| job.id == id))
+        };
+        if here && app.peers.jobs(process).await.iter().all(knows) {
+            return Ok(());
+        }
+        sleep(LOOK).await;
+    }
+    Err(Error::TimedOut(format!("the job was prepared, but not built by all workers within {BUILD:?}")))
+}
