@@ -11,6 +11,7 @@ pub mod dead_letters;
 mod discard;
 pub mod drain;
 mod file;
+mod kafka;
 mod parquet;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
     ("file", "JSON lines or CSV", file::read),
+    ("kafka", "messages of a topic", kafka::read),
     ("parquet", "Parquet files in a folder", parquet::read),
 ];
 
