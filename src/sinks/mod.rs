@@ -8,6 +8,7 @@ pub mod collect;
 mod columns;
 mod console;
 pub mod dead_letters;
+pub mod dead_letters_kafka;
 mod discard;
 pub mod drain;
 mod file;
@@ -102,9 +103,4 @@ pub trait Sink {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// Dead letters in a Kafka topic.
-pub fn dead_letters_to_kafka(_plan: &crate::spec::Plan, topic: &str) -> Result<Arc<dyn dead_letters::DeadLetters>> {
-    Err(crate::Error::Usage(format!("dead letters to the topic {topic}: not in this build yet; name a folder")))
 }

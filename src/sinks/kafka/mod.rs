@@ -18,7 +18,9 @@ use sink::KafkaSink;
 use super::columns::ColumnsSpec;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
 use crate::error::{Error, Result};
-use crate::kafka::{Connection, ConnectionSpec, CreateTopic, Inspector, Refused, cannot_connect, create_topic};
+use crate::kafka::{
+    Connection, ConnectionSpec, CreateTopic, Inspector, PRODUCER, PRODUCER_REFUSED, cannot_connect, create_topic,
+};
 use crate::runtime::Prepare;
 use crate::spec::expression::{Scalar, scalar};
 use crate::spec::{At, Check, Edge, Fields, OneOrMany};
@@ -41,28 +43,6 @@ words! {
         AtLeastOnce = "at_least_once",
     }
 }
-
-/// Properties that would break what a sink promises.
-const REFUSED: &[Refused] = &[
-    ("transactional.id", "write `guarantee`"),
-    ("enable.idempotence", "retries must not repeat or reorder rows"),
-    ("acks", "a row is durable when all replicas have it"),
-    ("request.required.acks", "a row is durable when all replicas have it"),
-    ("delivery.report.only.error", "every acknowledgement is needed"),
-];
-
-/// What every producer begins with; `properties` may say otherwise.
-pub const PRODUCER: &[(&str, &str)] = &[
-    ("enable.idempotence", "true"),
-    ("acks", "all"),
-    // Long enough for company, too short to be felt.
-    ("linger.ms", "1"),
-    ("compression.type", "lz4"),
-    // The same partition for a key as the clients in Java choose.
-    ("partitioner", "murmur2_random"),
-    ("queue.buffering.max.messages", "100000"),
-    ("queue.buffering.max.kbytes", "65536"),
-];
 
 struct KafkaSpec {
     connection: ConnectionSpec,
@@ -101,7 +81,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 
 impl SinkSpec for KafkaSpec {
     fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
-        let connection = self.connection.plan(REFUSED, check.findings);
+        let connection = self.connection.plan(PRODUCER_REFUSED, check.findings);
         let projection = self.columns.plan(input, check);
         let key = self.key(input, check);
         if let Some(guarantee) = self.guarantee.as_ref().filter(|word| word.value == Guarantee::ExactlyOnce) {
