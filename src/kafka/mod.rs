@@ -2,6 +2,7 @@
 //! connection, topics.
 
 mod health;
+mod outbox;
 mod topic;
 
 use std::time::Duration;
@@ -13,12 +14,26 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 pub use health::Health;
+pub use outbox::{Outbox, Outgoing};
 pub use topic::{CreateTopic, Inspector, cannot_connect, create_topic};
 
 use crate::spec::{At, Fields, Findings, FromToml, Named, expected};
 
 /// How long the brokers may take to answer when a job starts.
 pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// What every producer begins with; `properties` may say otherwise.
+pub const PRODUCER: &[(&str, &str)] = &[
+    ("enable.idempotence", "true"),
+    ("acks", "all"),
+    // Long enough for company, too short to be felt.
+    ("linger.ms", "1"),
+    ("compression.type", "lz4"),
+    // The same partition for a key as the clients in Java choose.
+    ("partitioner", "murmur2_random"),
+    ("queue.buffering.max.messages", "100000"),
+    ("queue.buffering.max.kbytes", "65536"),
+];
 
 /// The value of a librdkafka property: as text, whatever it was written as.
 struct Property(String);
@@ -45,6 +60,15 @@ const REFUSED: &[Refused] = &[
     ("bootstrap.servers", "write `brokers`"),
     ("metadata.broker.list", "write `brokers`"),
     ("log.queue", "logs are written by tapeflow"),
+];
+
+/// Properties that would break what producers promise.
+pub const PRODUCER_REFUSED: &[Refused] = &[
+    ("transactional.id", "write `guarantee`"),
+    ("enable.idempotence", "retries must not repeat or reorder rows"),
+    ("acks", "a row is durable when all replicas have it"),
+    ("request.required.acks", "a row is durable when all replicas have it"),
+    ("delivery.report.only.error", "every acknowledgement is needed"),
 ];
 
 /// `brokers` and `properties`, as written.
@@ -88,6 +112,12 @@ fn check(name: &str, value: &str) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(KafkaError::ClientConfig(_, reason, ..)) => Err(reason.replace(value, "...")),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Connection({})", self.brokers)
     }
 }
 

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
+use serde_json::{Value as Json, json};
+use toml::Spanned;
+use toml::de::DeValue;
 
 use super::{ANSWER, Connection, Health};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
-use crate::spec::did_you_mean;
+use crate::spec::{Fields, Findings, FromToml, did_you_mean, expected};
 
 /// One request; several make up the time that brokers have to answer.
 const REQUEST: Duration = Duration::from_secs(1);
@@ -37,26 +40,40 @@ impl Inspector {
         &self.client
     }
 
+    /// Whether a broker answers.
+    pub fn answers(&self) -> Result<()> {
+        let all_brokers = |client: &BaseConsumer<Health>| client.fetch_metadata(None, REQUEST);
+        self.ask(Instant::now() + ANSWER, all_brokers).map(drop)
+    }
+
     /// How many partitions `topic` has.
     pub fn partitions(&self, topic: &str) -> Result<usize> {
+        self.partitions_by(topic, Instant::now())
+    }
+
+    /// Likewise, of a topic that was made a moment ago, which not every broker may know yet.
+    pub fn partitions_of_new(&self, topic: &str) -> Result<usize> {
+        self.partitions_by(topic, Instant::now() + ANSWER)
+    }
+
+    /// A missing topic is missing when it still is at `known_by`.
+    fn partitions_by(&self, topic: &str, known_by: Instant) -> Result<usize> {
         let deadline = Instant::now() + ANSWER;
         loop {
             let metadata = self.ask(deadline, |client| client.fetch_metadata(Some(topic), REQUEST))?;
-            let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else {
-                return Err(self.missing(topic, deadline));
-            };
-            match found.error() {
-                None => return Ok(found.partitions().len()),
-                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) if Instant::now() < deadline => {
-                    std::thread::sleep(Duration::from_millis(50));
-                }
-                Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART) => {
-                    return Err(self.missing(topic, deadline));
-                }
-                Some(error) => {
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            let wait_until = match found.map(MetadataTopic::error) {
+                Some(None) => return Ok(found.map_or(0, |found| found.partitions().len())),
+                Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE)) => deadline,
+                None | Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) => known_by,
+                Some(Some(error)) => {
                     return Err(Error::connect(format!("topic `{topic}` at {}: {}", self.brokers, Code::from(error))));
                 }
+            };
+            if Instant::now() >= wait_until {
+                return Err(self.missing(topic, deadline));
             }
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
@@ -110,10 +127,42 @@ pub fn cannot_connect(connection: &Connection, error: KafkaError) -> Error {
 /// How a topic is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CreateTopic {
-    /// How many partitions.
-    pub partitions: i32,
-    /// How many copies.
-    pub replication: i32,
+    /// How many partitions; as many as the brokers think fit by default.
+    pub partitions: Option<u16>,
+    /// How many copies; likewise.
+    pub replication: Option<u16>,
+}
+
+impl FromToml for CreateTopic {
+    fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
+        let Some(table) = value.get_ref().as_table() else { return expected(value, findings, "a table") };
+        let before = findings.len();
+        let mut fields = Fields::new("`create`", table, value.span(), findings);
+        let create = CreateTopic {
+            partitions: count(&mut fields, "partitions", "how many partitions"),
+            replication: count(&mut fields, "replication", "how many copies of each"),
+        };
+        fields.finish();
+        (findings.len() == before).then_some(create)
+    }
+    fn schema() -> Json {
+        let count = json!({ "type": "integer", "minimum": 1 });
+        json!({ "type": "object", "properties": { "partitions": count.clone(), "replication": count } })
+    }
+}
+
+fn count(fields: &mut Fields<'_>, key: &'static str, doc: &'static str) -> Option<u16> {
+    let given = fields.get::<u64>(key, doc).optional()?;
+    let read = u16::try_from(given.value).ok().filter(|count| *count > 0);
+    if read.is_none() {
+        fields.findings().mistake(&given.span, format!("`{key}` is a number from 1 to {}", u16::MAX));
+    }
+    read
+}
+
+/// A broker takes -1 for its own default.
+fn or_default(count: Option<u16>) -> i32 {
+    count.map_or(-1, i32::from)
 }
 
 /// Makes `topic` where it is missing.
@@ -127,7 +176,8 @@ pub fn create_topic(connection: &Connection, who: &str, topic: &str, how: Create
     };
     // The answer is waited for a little longer than the client itself waits, so that it can say why.
     blocking(ANSWER + REQUEST, async move {
-        let new = NewTopic::new(&name, how.partitions, TopicReplication::Fixed(how.replication));
+        let new =
+            NewTopic::new(&name, or_default(how.partitions), TopicReplication::Fixed(or_default(how.replication)));
         let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
         let made = client.create_topics([&new], &options).await.map_err(|error| cannot(&name, error.to_string()))?;
         match made.into_iter().next() {

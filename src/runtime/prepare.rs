@@ -15,9 +15,13 @@ use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::sinks::PreparedSink;
 use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
+use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::PreparedSource;
 use crate::sources::shape::OnError;
 use crate::spec::{DeadLettersTo, Plan, Role};
+
+/// How long the last dead letters may take to be kept.
+const KEPT: Duration = Duration::from_secs(30);
 
 /// What sources and sinks are prepared with.
 pub struct Prepare {
@@ -55,7 +59,8 @@ impl Prepared {
                 Role::Operator(_) => {}
             }
         }
-        Prepared::with(plan, sources, sinks, start)
+        let letters = dead_letters(&plan)?;
+        Ok(Prepared::with(plan, sources, sinks, letters, start))
     }
 
     /// A plan with sources and sinks that are open already.
@@ -63,10 +68,10 @@ impl Prepared {
         plan: Plan,
         sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
         sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
+        letters: Arc<dyn DeadLetters>,
         start: Epoch,
-    ) -> Result<Prepared> {
-        let letters = dead_letters(&plan)?;
-        Ok(Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters })
+    ) -> Prepared {
+        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters }
     }
 
     /// The source at position `node` of the plan.
@@ -85,6 +90,11 @@ impl Prepared {
         Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
     }
 
+    /// Waits until all dead letters are kept.
+    pub fn flush_dead_letters(&self) -> Result<()> {
+        self.letters.flush(KEPT)
+    }
+
     /// How much all bounded sources hold together, and how much of it was read.
     pub fn extent(&self) -> Option<(u64, u64)> {
         let mut sum = (0, 0);
@@ -99,7 +109,7 @@ impl Prepared {
 fn dead_letters(plan: &Plan) -> Result<Arc<dyn DeadLetters>> {
     match &plan.job.settings.dead_letters {
         DeadLettersTo::Folder(folder) => Ok(Arc::new(InFolder::new(&plan.job.base.join(folder), &plan.job.name))),
-        DeadLettersTo::Kafka(topic) => crate::sinks::dead_letters_to_kafka(plan, topic),
+        DeadLettersTo::Kafka(topic) => in_topic(plan.job.settings.kafka.as_ref(), topic),
     }
 }
 

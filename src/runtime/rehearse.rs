@@ -11,6 +11,7 @@ use super::run::run_local;
 use crate::error::{Error, Result};
 use crate::formats::json_line;
 use crate::sinks::collect::Collect;
+use crate::sinks::dead_letters::OnlyCounted;
 use crate::sinks::{Placement, PreparedSink, SinkPlan};
 use crate::sources::PreparedSource;
 use crate::sources::lines::Lines;
@@ -55,7 +56,7 @@ pub fn rehearse(plan: &Plan, test: &TestSpec, workers: usize) -> Result<Vec<Stri
         nodes.push(watch);
     }
     let plan = Plan { nodes, ..plan.clone() };
-    let prepared = Arc::new(Prepared::with(plan, sources, sinks, start())?);
+    let prepared = Arc::new(Prepared::with(plan, sources, sinks, Arc::new(OnlyCounted), start()));
     run_local(vec![prepared], workers)?.join()?;
     let mut differences = Vec::new();
     for ((name, expected), collect) in test.expect.iter().zip(collected) {

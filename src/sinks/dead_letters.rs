@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +85,19 @@ impl Raw {
 pub trait DeadLetters: Send + Sync {
     /// Keeps one.
     fn write(&self, letter: &DeadLetter) -> Result<()>;
+    /// Waits until all are kept.
+    fn flush(&self, _timeout: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// They are counted and not kept: what a rehearsal does.
+pub struct OnlyCounted;
+
+impl DeadLetters for OnlyCounted {
+    fn write(&self, _letter: &DeadLetter) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// JSON lines in a folder, a file for each job.

@@ -8,9 +8,11 @@ pub mod collect;
 mod columns;
 mod console;
 pub mod dead_letters;
+pub mod dead_letters_kafka;
 mod discard;
 pub mod drain;
 mod file;
+mod kafka;
 mod parquet;
 
 use std::path::Path;
@@ -31,6 +33,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
     ("file", "JSON lines or CSV", file::read),
+    ("kafka", "messages of a topic", kafka::read),
     ("parquet", "Parquet files in a folder", parquet::read),
 ];
 
@@ -105,9 +108,4 @@ pub trait Sink {
     fn close(&mut self) -> Result<()> {
         Ok(())
     }
-}
-
-/// Dead letters in a Kafka topic.
-pub fn dead_letters_to_kafka(_plan: &crate::spec::Plan, topic: &str) -> Result<Arc<dyn dead_letters::DeadLetters>> {
-    Err(crate::Error::Usage(format!("dead letters to the topic {topic}: not in this build yet; name a folder")))
 }

@@ -13,6 +13,7 @@ use super::fields::{Fields, FromToml, Known, Named, OneOrMany, Raw, expected};
 use super::mistakes::{At, Findings, Span, did_you_mean};
 use super::values::Size;
 use crate::error::{Error, Result};
+use crate::kafka::{Connection, ConnectionSpec, PRODUCER_REFUSED};
 use crate::operators::OperatorSpec;
 use crate::sinks::SinkSpec;
 use crate::sources::SourceSpec;
@@ -98,6 +99,8 @@ pub struct JobSpec {
     pub dead_letters: DeadLettersTo,
     /// How much each worker may have read and not yet written.
     pub memory: Size,
+    /// The Kafka of dead letters in a topic: that of `[kafka]`.
+    pub kafka: Option<Connection>,
 }
 
 impl JobSpec {
@@ -116,6 +119,7 @@ impl JobSpec {
             memory: fields
                 .get("memory", "how much each worker may have read and not yet written")
                 .or(Size(128 * 1024 * 1024)),
+            kafka: None,
         }
     }
 }
@@ -219,6 +223,7 @@ impl Spec {
             tests: Vec::new(),
             text: text.to_string(),
         };
+        check_defaults(table, &spec, findings);
         spec.tests = read_tests(table, findings);
         // The sections are read above with keys of their own; here they are only known by name.
         for (section, doc) in SECTIONS {
@@ -280,9 +285,14 @@ fn section<'a>(table: &'a DeTable<'a>, key: &str, findings: &Findings) -> Option
 fn read_job(table: &DeTable<'_>, findings: &Findings) -> JobSpec {
     let empty = DeTable::new();
     let (span, job) = section(table, "job", findings).unwrap_or((0..0, &empty));
-    let mut fields = Fields::new("`job`", job, span, findings);
-    let job = JobSpec::read(&mut fields);
+    let mut fields = Fields::new("`job`", job, span.clone(), findings);
+    let mut job = JobSpec::read(&mut fields);
     fields.finish();
+    if matches!(job.dead_letters, DeadLettersTo::Kafka(_)) {
+        let (span, kafka) = section(table, "kafka", findings).unwrap_or((span, &empty));
+        let mut fields = Fields::new("`kafka` (for dead letters in a topic)", kafka, span, findings);
+        job.kafka = ConnectionSpec::read(&mut fields).plan(PRODUCER_REFUSED, findings);
+    }
     job
 }
 
@@ -303,7 +313,6 @@ fn read_nodes(table: &DeTable<'_>, findings: &Findings) -> Vec<NodeSpec> {
         }
     }
     nodes.sort_by_key(|node| node.name.span.start);
-    check_defaults(table, &nodes, findings);
     nodes
 }
 
@@ -372,7 +381,7 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
 }
 
 /// `[kafka]` and `[cassandra]` may hold any key of a node of that type.
-fn check_defaults(file: &DeTable<'_>, nodes: &[NodeSpec], findings: &Findings) {
+fn check_defaults(file: &DeTable<'_>, spec: &Spec, findings: &Findings) {
     for kind in ["kafka", "cassandra"] {
         let Some((span, table)) = section(file, kind, findings) else { continue };
         let known: Vec<&str> =
@@ -383,7 +392,8 @@ fn check_defaults(file: &DeTable<'_>, nodes: &[NodeSpec], findings: &Findings) {
                 findings.mistake(&key.span(), format!("`{kind}` has no key `{}`{near}", key.get_ref()));
             }
         }
-        if !nodes.iter().any(|node| node.kind == kind) {
+        let by_dead_letters = kind == "kafka" && spec.job.kafka.is_some();
+        if !by_dead_letters && !spec.nodes.iter().any(|node| node.kind == kind) {
             findings.warning(&span, format!("no node is of type {kind}: this section is not used"));
         }
     }

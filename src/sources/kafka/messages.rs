@@ -1,6 +1,7 @@
 //! From messages to rows, decoded while they are borrowed from the client.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::RecordBatch;
 
@@ -21,7 +22,9 @@ pub struct Messages {
     shaper: Shaper,
     layout: SeqLayout,
     refusals: Refusals,
-    warn_of_no_key: bool,
+    /// Whether it is to be told when a message has no key; told once a source.
+    watch_keys: bool,
+    untold: Arc<AtomicBool>,
     /// The `seq` of each row, and the place in the batch of the message that it came in.
     seqs: Vec<i64>,
     sources: Vec<u32>,
@@ -38,15 +41,16 @@ pub struct Rows {
 }
 
 impl Messages {
-    /// Rows as `plan` says; `wants_keys` has it warn of messages without a key.
-    pub fn new(plan: &KafkaPlan, refusals: Refusals, wants_keys: bool) -> Self {
+    /// Rows as `plan` says; the first message without a key is told of where `untold` is set.
+    pub fn new(plan: &KafkaPlan, refusals: Refusals, untold: Arc<AtomicBool>) -> Self {
         Messages {
             topic: plan.topic.clone(),
             decoder: plan.decoder(),
             shaper: Shaper::new(Arc::clone(&plan.shape)),
             layout: plan.shape.layout,
             refusals,
-            warn_of_no_key: wants_keys,
+            watch_keys: untold.load(Ordering::Relaxed),
+            untold,
             seqs: Vec::new(),
             sources: Vec::new(),
         }
@@ -85,9 +89,11 @@ impl Messages {
     #[inline]
     fn decode(&mut self, message: Message<'_>, source: u32) -> Result<usize> {
         let key = message.key();
-        if key.is_none() && self.warn_of_no_key {
-            self.warn_of_no_key = false;
-            warn_of_no_key(&self.topic);
+        if key.is_none() && self.watch_keys {
+            self.watch_keys = false;
+            if self.untold.swap(false, Ordering::Relaxed) {
+                warn_of_no_key(&self.topic);
+            }
         }
         let Some(payload) = message.payload() else {
             self.refuse(message, "it has no payload (a tombstone)")?;

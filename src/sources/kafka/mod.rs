@@ -13,7 +13,7 @@ mod partitions;
 mod reader;
 mod unkeyed;
 
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -244,7 +244,7 @@ impl SourcePlan for KafkaPlan {
         let extent = (self.stop == Stop::End).then(|| ranges.filter_map(Range::length).sum());
         Ok(Arc::new(Prepared {
             plan: self.clone(),
-            partitions,
+            untold: Arc::new(AtomicBool::new(self.wants_keys(partitions))),
             workers: Mutex::new(workers),
             extent,
             greatest: Arc::new(AtomicI64::new(i64::MIN)),
@@ -270,8 +270,8 @@ impl SourcePlan for KafkaPlan {
 
 struct Prepared {
     plan: KafkaPlan,
-    /// How many the topic has.
-    partitions: usize,
+    /// Whether a message without a key is still to be told of.
+    untold: Arc<AtomicBool>,
     workers: Mutex<Vec<(usize, Consumer)>>,
     extent: Option<u64>,
     /// The greatest watermark of any partition read here.
@@ -283,8 +283,8 @@ impl PreparedSource for Prepared {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let own = workers.iter().position(|(worker, _)| *worker == context.worker);
         let consumer = own.map(|at| workers.swap_remove(at).1);
-        let warn = self.plan.wants_keys(self.partitions);
-        Box::new(KafkaReader::new(&self.plan, consumer, Arc::clone(&self.greatest), warn, context))
+        let (greatest, untold) = (Arc::clone(&self.greatest), Arc::clone(&self.untold));
+        Box::new(KafkaReader::new(&self.plan, consumer, greatest, untold, context))
     }
 
     fn extent(&self) -> Option<u64> {

@@ -1,7 +1,7 @@
 //! Runs one worker's part of the topic: takes messages, hands on rows and marks, commits what is durable.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicBool, AtomicI64};
 
 use super::KafkaPlan;
 use super::consumer::{Consumer, Failure};
@@ -33,7 +33,7 @@ impl KafkaReader {
         plan: &KafkaPlan,
         consumer: Option<Consumer>,
         greatest: Arc<AtomicI64>,
-        wants_keys: bool,
+        untold: Arc<AtomicBool>,
         context: ReaderContext,
     ) -> Self {
         let partitions = Partitions::new(consumer.as_ref().map(Consumer::ranges).unwrap_or_default());
@@ -46,7 +46,7 @@ impl KafkaReader {
                 plan.shape.idle_timeout,
                 greatest,
             ),
-            messages: Messages::new(plan, context.refusals.clone(), wants_keys),
+            messages: Messages::new(plan, context.refusals.clone(), untold),
             durable: Durable::new(epoch),
             epoch,
             begun: false,
