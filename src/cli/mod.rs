@@ -1,13 +1,20 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
+mod brokers;
+mod dead_letters;
 mod demo;
 mod functions;
+mod generate;
 mod init;
 mod job;
+mod letters;
 mod print;
 mod progress;
+mod records;
+mod replay;
 mod run;
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -88,6 +95,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Send synthetic ticks to a Kafka topic.
+    Generate(generate::GenerateArgs),
+    /// Send the rows of a file (CSV, JSON lines, Parquet) to a Kafka topic, in order, as JSON.
+    Replay(replay::ReplayArgs),
+    /// Records that could not be used: look at them, or put them back.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// A synthetic market through indicators: a live table here, Parquet on disk, no server.
     Demo(demo::DemoArgs),
     /// Print the JSON Schema of dataflow files, for editors.
@@ -125,6 +139,7 @@ fn start_logs(cli: &Cli) {
     let filter =
         filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if cli.quiet { "error" } else { "warn" }));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
     // Only a second start in one process fails, and then logs are there already.
     let _ = if cli.log_format == "json" { logs.json().try_init() } else { logs.with_target(false).try_init() };
 }
@@ -137,6 +152,9 @@ fn dispatch(command: Command) -> Result<(), Error> {
         Command::Test { files, workers } => job::test(&files, workers),
         Command::Init { from } => say(init::starter(&from)),
         Command::Functions { name, json } => functions::show(name.as_deref(), json),
+        Command::Generate(args) => generate::generate(&args),
+        Command::Replay(args) => replay::replay(&args),
+        Command::DeadLetters(command) => dead_letters::dead_letters(&command),
         Command::Demo(args) => demo::demo(&args),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {
