@@ -1,14 +1,20 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
+mod brokers;
 mod config;
+mod dead_letters;
 mod demo;
 mod functions;
+mod generate;
 mod init;
 mod job;
 mod jobs;
+mod letters;
 mod print;
 mod progress;
+mod records;
 mod remote;
+mod replay;
 mod run;
 mod signals;
 mod submit;
@@ -96,6 +102,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Send synthetic ticks to a Kafka topic.
+    Generate(generate::GenerateArgs),
+    /// Send the rows of a file (CSV, JSON lines, Parquet) to a Kafka topic, in order, as JSON.
+    Replay(replay::ReplayArgs),
+    /// Records that could not be used: look at them, or put them back.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
     /// A synthetic market through indicators: a live table here, Parquet on disk, no server.
     Demo(demo::DemoArgs),
     /// Run a process of a cluster; jobs are submitted to it.
@@ -180,6 +193,9 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Test { files, workers } => job::test(files, usize::from(*workers)),
         Command::Init { from } => say(init::starter(from)),
         Command::Functions { name, json } => functions::show(name.as_deref(), *json),
+        Command::Generate(args) => generate::generate(args),
+        Command::Replay(args) => replay::replay(args),
+        Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Demo(args) => demo::demo(args),
         Command::Worker(args) => run_worker(cli, args),
         Command::Submit(args) => submit::submit(args),

@@ -5,18 +5,20 @@ mod health;
 mod outbox;
 mod topic;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use serde_json::{Value as Json, json};
 use toml::Spanned;
-use toml::de::DeValue;
+use toml::de::{DeTable, DeValue};
 
 pub use health::Health;
 pub use outbox::{Outbox, Outgoing};
 pub use topic::{CreateTopic, Inspector, cannot_connect, create_topic};
 
+use crate::error::{Error, Result};
 use crate::spec::{At, Fields, Findings, FromToml, Named, expected};
 
 /// How long the brokers may take to answer when a job starts.
@@ -130,6 +132,20 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// What the `[kafka]` of a dataflow file says; nothing else in the file is looked at.
+    pub fn of_file(path: &Path, text: &str, refused: &[Refused]) -> Result<Self> {
+        let findings = Findings::default();
+        let (file, empty) = (DeTable::parse(text), DeTable::new());
+        let file = file.map_err(|error| Error::Usage(format!("{}: {}", path.display(), error.message())))?;
+        let (span, section) = match file.get_ref().iter().find(|(name, _)| name.get_ref() == "kafka") {
+            Some((name, value)) => (name.span(), value.get_ref().as_table().unwrap_or(&empty)),
+            None => (0..0, &empty),
+        };
+        let connection = ConnectionSpec::read(&mut Fields::new("[kafka]", section, span, &findings));
+        let connection = connection.plan(refused, &findings).filter(|_| findings.is_empty());
+        connection.ok_or_else(|| Error::Dataflow(Box::new(findings.mistakes(path, text))))
+    }
+
     /// Brokers without properties: what the command line names.
     pub fn to(brokers: &str) -> Self {
         Connection { brokers: brokers.to_string(), properties: Vec::new() }

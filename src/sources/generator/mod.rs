@@ -32,6 +32,7 @@ struct GeneratorSpec {
     seed: u64,
     start: At<String>,
     duration: Option<Duration>,
+    count: Option<u64>,
     regular: bool,
     speed: Speed,
     shape: ShapeSpec,
@@ -52,6 +53,10 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
             .unwrap_or_else(|| or("2026-01-05T14:30:00Z")),
         duration: fields
             .get("duration", "how much event time there is; for ever by default")
+            .optional()
+            .map(|at| at.value),
+        count: fields
+            .get("count", "how many ticks there are, all symbols together; for ever by default")
             .optional()
             .map(|at| at.value),
         regular: fields.get("regular", "every symbol ticks at the same, steady rate").or(false),
@@ -105,8 +110,8 @@ impl SourceSpec for GeneratorSpec {
             regular: self.regular,
         };
         let end = self.duration.map(|duration| config.start.saturating_add(nanoseconds(duration)));
-        let plan = GeneratorPlan { config, end, speed: self.speed, epoch: check.job.epoch, shape, messages };
-        Some((edge, Arc::new(plan)))
+        let (speed, epoch, count) = (self.speed, check.job.epoch, self.count);
+        Some((edge, Arc::new(GeneratorPlan { config, end, count, last: None, speed, epoch, shape, messages })))
     }
 }
 
@@ -115,15 +120,36 @@ struct GeneratorPlan {
     config: MarketConfig,
     /// Event time at which it ends.
     end: Option<i64>,
+    count: Option<u64>,
+    /// Time and symbol of the last tick, where they are counted.
+    last: Option<(i64, u32)>,
     speed: Speed,
     epoch: Duration,
     shape: Arc<ShapePlan>,
     messages: MessageSchema,
 }
 
+impl GeneratorPlan {
+    /// Finds the last tick by going through the whole market once: then any number of workers agree on it.
+    fn counted(&self) -> Self {
+        let Some(count) = self.count else { return self.clone() };
+        let mut market = Market::new(&self.config, 0, 1);
+        let (mut ticks, mut before, mut last) = (Vec::new(), 0, (i64::MIN, 0));
+        while before < count && self.end.is_none_or(|end| market.watermark() < end) {
+            ticks.clear();
+            market.step(&mut ticks);
+            let within = (count - before).min(ticks.len() as u64) as usize;
+            last = ticks[..within].last().map_or(last, |tick| (tick.event_time, tick.symbol));
+            before += ticks.len() as u64;
+        }
+        let end = self.end.map_or(market.watermark(), |end| end.min(market.watermark()));
+        GeneratorPlan { end: Some(end), last: Some(last), ..self.clone() }
+    }
+}
+
 impl SourcePlan for GeneratorPlan {
     fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
-        Ok(Arc::new(self.clone()))
+        Ok(Arc::new(self.counted()))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -243,6 +269,9 @@ impl Reader for GeneratorReader {
         self.market.step(&mut self.ticks);
         if let Some(end) = self.plan.end {
             self.ticks.retain(|tick| tick.event_time < end);
+        }
+        if let Some(last) = self.plan.last {
+            self.ticks.retain(|tick| (tick.event_time, tick.symbol) <= last);
         }
         self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
         if self.ticks.is_empty() {
