@@ -11,8 +11,10 @@ use super::job::load;
 use super::print;
 use super::progress::Progress;
 use super::signals::Signals;
+use crate::config::{Address, Config};
 use crate::error::Result;
-use crate::runtime::{Local, Prepare, Prepared, run_local, start};
+use crate::runtime::{Jobs, Local, Prepare, Prepared, Process, build_id, run_local, start};
+use crate::server::{Server, listen, serve};
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -26,6 +28,9 @@ pub struct RunArgs {
     /// How many workers (threads) run them.
     #[arg(short, long, default_value_t = 1, env = "TAPEFLOW_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub workers: u16,
+    /// Show health, metrics, counts and live rows over HTTP here, while it runs.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<Address>,
     /// Print what was done as JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -42,7 +47,17 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory };
         jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
     }
+    let _server = args.http.as_ref().map(|address| show(address, &jobs, workers)).transpose()?;
     run_jobs(jobs, workers, args.json)
+}
+
+/// The control plane of a process that takes no other jobs.
+fn show(address: &Address, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
+    let token = Config::load(None, &Vec::new())?.token.value;
+    let process = Process::alone(Jobs::alone(jobs), workers, build_id()?);
+    let server = serve(listen(address, token.as_ref())?, Arc::new(process), token)?;
+    print::tell(format!("http://{} shows how it is doing", server.address));
+    Ok(server)
 }
 
 /// Runs prepared jobs to their end, with progress.
