@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
+use tokio::net::TcpListener;
 
 use super::job::load;
 use super::print;
 use super::progress::Progress;
 use super::signals::Signals;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, Token};
 use crate::error::Result;
 use crate::runtime::{Jobs, Local, Prepare, Prepared, Process, build_id, run_local, start};
 use crate::server::{Server, listen, serve};
@@ -41,21 +42,23 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let workers = usize::from(args.workers);
     // All mistakes of all files come before anything is opened.
     let plans = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
+    let settings = args.http.as_ref().map(|_| Config::load(None, &Vec::new())).transpose()?;
+    let token = settings.and_then(|settings| settings.token.value);
+    let listener = args.http.as_ref().map(|address| listen(address, token.as_ref())).transpose()?;
     let mut jobs = Vec::new();
     for (plan, _) in plans {
         let memory = plan.job.settings.memory.0;
         let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory };
         jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
     }
-    let _server = args.http.as_ref().map(|address| show(address, &jobs, workers)).transpose()?;
+    let _server = listener.map(|listener| show(listener, token, &jobs, workers)).transpose()?;
     run_jobs(jobs, workers, args.json)
 }
 
 /// The control plane of a process that takes no other jobs.
-fn show(address: &Address, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
-    let token = Config::load(None, &Vec::new())?.token.value;
+fn show(listener: TcpListener, token: Option<Token>, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
     let process = Process::alone(Jobs::alone(jobs), workers, build_id()?);
-    let server = serve(listen(address, token.as_ref())?, Arc::new(process), token)?;
+    let server = serve(listener, Arc::new(process), token)?;
     print::tell(format!("http://{} shows how it is doing", server.address));
     Ok(server)
 }
