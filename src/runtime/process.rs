@@ -141,6 +141,9 @@ impl Process {
     /// Lets the job `name` drain and end, in all processes.
     pub fn stop(&self, name: &str) -> Result<()> {
         let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
+        if self.alone {
+            return Err(Error::Job(format!("`{name}` is ended by Ctrl-C where it was started")));
+        }
         self.commands.push(Command::Stop { id: known.id, failure: None })
     }
 }

@@ -27,7 +27,9 @@ impl Client {
     /// Asks the process that listens at `address`.
     pub fn new(address: Address, token: Option<Token>) -> Result<Client> {
         // A proxy of the environment is for the world outside, not for a cluster.
-        let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy().build();
+        let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
+        // Connections are not kept: the other side may close them just when they are used again.
+        let http = http.pool_max_idle_per_host(0).build();
         Ok(Client { http: http.map_err(Error::run)?, address, token, header: None })
     }
 

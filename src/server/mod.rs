@@ -2,6 +2,7 @@
 //!
 //! [`routes`] shows the whole of it on one page. Any process of a cluster can be asked: it asks the others.
 
+mod accept;
 mod api;
 mod client;
 mod health;
@@ -64,5 +65,5 @@ pub fn serve(listener: TcpListener, process: Arc<Process>, token: Option<Token>)
     let peers = Peers::new(&process, token.clone())?;
     let app = Arc::new(App { process, token, peers });
     let _inside = runtime()?.enter();
-    Ok(Server { address, _task: Task::spawn(warp::serve(routes::routes(app)).incoming(listener).run()) })
+    Ok(Server { address, _task: Task::spawn(accept::accept(listener, routes::routes(app))) })
 }
