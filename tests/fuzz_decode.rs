@@ -185,8 +185,8 @@ fn a_csv_file_is_split_into_the_records_that_csv_finds() {
             rest = after;
         }
         assert_eq!(found, lines);
-        infer_csv(file.as_bytes(), b',').ok();
-        infer_csv(&random.mutated(file.into_bytes()), b',').ok();
+        infer_csv(file.as_bytes(), &CsvOptions::default()).ok();
+        infer_csv(&random.mutated(file.into_bytes()), &CsvOptions::default()).ok();
     }
 }
 

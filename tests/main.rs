@@ -1,6 +1,8 @@
 //! All tests that need more than one module: one binary, so that they are linked once.
 
+mod coverage;
 mod fuzz_decode;
+mod golden;
 mod odd_files;
 mod support;
 mod talib;

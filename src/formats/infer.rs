@@ -4,7 +4,7 @@ use arrow::datatypes::TimeUnit;
 use serde_json::{Map, Value};
 
 use super::avsc::SchemaMistake;
-use super::csv::{csv_fields, csv_header, record_length};
+use super::csv::{CsvOptions, csv_fields, csv_header, record_length};
 use super::numbers::Number;
 use super::schema::{MessageField, MessageSchema};
 use super::times;
@@ -34,7 +34,8 @@ pub fn infer_json(sample: &[u8]) -> Result<MessageSchema, SchemaMistake> {
 
 /// The columns of CSV with a header, from as many records as the sample holds. Columns without a name are
 /// left out.
-pub fn infer_csv(sample: &[u8], delimiter: u8) -> Result<MessageSchema, SchemaMistake> {
+pub fn infer_csv(sample: &[u8], options: &CsvOptions) -> Result<MessageSchema, SchemaMistake> {
+    let delimiter = options.delimiter;
     let (header, mut rest) = sample.split_at(record_length(sample, delimiter));
     if header.trim_ascii().is_empty() {
         return Err(SchemaMistake::new("the file is empty"));
@@ -46,7 +47,7 @@ pub fn infer_csv(sample: &[u8], delimiter: u8) -> Result<MessageSchema, SchemaMi
         let (record, after) = rest.split_at(record_length(rest, delimiter));
         // What stands behind the last line break may be cut off: it is only better than nothing.
         if record.ends_with(b"\n") || !found {
-            add_record(&mut columns, record, delimiter);
+            add_record(&mut columns, record, options);
         }
         (rest, found) = (after, true);
     }
@@ -63,10 +64,11 @@ fn add(columns: &mut Vec<(String, Guess)>, name: &str, value: &Value) {
 }
 
 /// A record that cannot be read tells nothing; what is wrong with it is told when it is decoded.
-fn add_record(columns: &mut [(String, Guess)], record: &[u8], delimiter: u8) {
-    let texts = csv_fields(record, delimiter).unwrap_or_default();
+fn add_record(columns: &mut [(String, Guess)], record: &[u8], options: &CsvOptions) {
+    let texts = csv_fields(record, options.delimiter).unwrap_or_default();
     if texts.len() == columns.len() {
-        for ((_, known), text) in columns.iter_mut().zip(&texts) {
+        let told = columns.iter_mut().zip(&texts).filter(|(_, text)| **text != options.null);
+        for ((_, known), text) in told {
             *known = known.with(Guess::csv(text)).or_text();
         }
     }
@@ -183,26 +185,36 @@ mod tests {
             "open boolean",
             "note text",
         ];
-        assert_eq!(types(&infer_csv(sample, b',').unwrap()), expected);
+        assert_eq!(types(&infer_csv(sample, &CsvOptions::default()).unwrap()), expected);
+    }
+
+    #[test]
+    fn the_text_that_stands_for_null_tells_nothing() {
+        let options = CsvOptions { null: "NA".into(), ..CsvOptions::default() };
+        let schema = infer_csv(b"p,d,n\nNA,2024-01-01,NA\n1.5,NA,NA\n", &options).unwrap();
+        assert_eq!(types(&schema), ["p double", "d date", "n text"]);
     }
 
     #[test]
     fn digits_that_are_no_number_stay_text() {
         let sample = b"code;id;both\n000001;123456789012345678901234567890;1\n600000;1;x\n";
-        assert_eq!(types(&infer_csv(sample, b';').unwrap()), ["code text", "id text", "both text"]);
+        assert_eq!(
+            types(&infer_csv(sample, &CsvOptions { delimiter: b';', ..CsvOptions::default() }).unwrap()),
+            ["code text", "id text", "both text"]
+        );
     }
 
     #[test]
     fn a_record_cut_off_tells_nothing_unless_it_is_the_only_one() {
-        assert_eq!(types(&infer_csv(b"day\n2012-02-01\n2012-0", b',').unwrap()), ["day date"]);
-        assert_eq!(types(&infer_csv(b"day\n2012-02-01", b',').unwrap()), ["day date"]);
+        assert_eq!(types(&infer_csv(b"day\n2012-02-01\n2012-0", &CsvOptions::default()).unwrap()), ["day date"]);
+        assert_eq!(types(&infer_csv(b"day\n2012-02-01", &CsvOptions::default()).unwrap()), ["day date"]);
     }
 
     #[test]
     fn columns_without_a_name_are_left_out_and_names_stand_once() {
-        assert_eq!(types(&infer_csv(b",a,\n1,2,3\n", b',').unwrap()), ["a bigint"]);
-        assert!(infer_csv(b"a,b,a\n", b',').is_err());
-        assert!(infer_csv(b"", b',').is_err());
+        assert_eq!(types(&infer_csv(b",a,\n1,2,3\n", &CsvOptions::default()).unwrap()), ["a bigint"]);
+        assert!(infer_csv(b"a,b,a\n", &CsvOptions::default()).is_err());
+        assert!(infer_csv(b"", &CsvOptions::default()).is_err());
     }
 
     #[test]

@@ -202,14 +202,16 @@ pub fn same(one: &Json, other: &Json) -> bool {
     }
 }
 
-/// Compares rows in order: of those that came, the columns that are expected.
-#[track_caller]
-pub fn compare(what: &str, came: &[Row], expected: &[Row]) {
+/// The first difference of rows in order: of those that came, the columns that are expected.
+pub fn difference(what: &str, came: &[Row], expected: &[Row]) -> Option<String> {
     for (number, (came, expected)) in came.iter().zip(expected).enumerate() {
         for (column, wanted) in expected {
-            let value = came.get(column).unwrap_or_else(|| panic!("{what}: there is no column {column} in {came:?}"));
-            assert!(same(value, wanted), "{what}, row {number}: `{column}` is {value}, not {wanted}, in {came:?}");
+            let found = came.get(column);
+            if !found.is_some_and(|found| same(found, wanted)) {
+                let found = found.map_or("not there".to_string(), Json::to_string);
+                return Some(format!("{what}, row {number}: `{column}` is {found}, not {wanted}"));
+            }
         }
     }
-    assert_eq!(came.len(), expected.len(), "{what}: rows");
+    (came.len() != expected.len()).then(|| format!("{what}: {} rows, not {}", came.len(), expected.len()))
 }

@@ -81,6 +81,6 @@ fn infer(found: &Found, format: Format, csv: &CsvOptions) -> Result<MessageSchem
             Ok(MessageSchema { fields: fields.iter().filter_map(of_ours).collect() })
         }
         Format::Json => crate::formats::infer_json(&sample()?).map_err(|wrong| named(&wrong)),
-        Format::Csv => crate::formats::infer_csv(&sample()?, csv.delimiter).map_err(|wrong| named(&wrong)),
+        Format::Csv => crate::formats::infer_csv(&sample()?, csv).map_err(|wrong| named(&wrong)),
     }
 }

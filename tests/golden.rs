@@ -1,0 +1,186 @@
+//! Dataflow files run by the program, their outputs compared with what other libraries computed: `golden/cases`, made by
+//! `golden/expected.py`, which says what a case is. Each runs with several numbers of workers, and must give the
+//! same whatever their number.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{
+    DataType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value as Json;
+
+use crate::support::{Ended, Folder, Row, csv_rows, difference, repository, rows};
+
+/// What cases refer to as `${...}`.
+const ENVIRONMENT: &[(&str, &str)] = &[("GOLDEN_FOLDER", "in")];
+
+/// The folders of all cases.
+pub fn cases() -> Vec<PathBuf> {
+    let entries = fs::read_dir(repository().join("tests/golden/cases")).expect("the cases");
+    let mut cases: Vec<PathBuf> = entries.map(|entry| entry.expect("a case").path()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn every_case_gives_what_others_computed_with_any_number_of_workers() {
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let runs: Vec<Run> = ways_to_run().into_iter().map(|way| way(&case)).collect();
+        for run in &runs {
+            wrong.extend(run.compare_with(&case.join("expected")));
+            wrong.extend(run.compare_bytes_with(&runs[0]));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// One process with one, two and three workers. Two processes of two workers join here.
+fn ways_to_run() -> Vec<fn(&Path) -> Run> {
+    vec![|case| in_one_process(case, "1"), |case| in_one_process(case, "2"), |case| in_one_process(case, "3")]
+}
+
+fn in_one_process(case: &Path, workers: &str) -> Run {
+    let folder = Folder::new();
+    copy(case, &folder.path(""));
+    let ended = folder.tapeflow_with(&["run", "flow.toml", "--json", "--workers", workers], ENVIRONMENT).fine();
+    let name = case.file_name().expect("a name").to_string_lossy();
+    Run { name: format!("{name} with {workers} workers"), folder, ended }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).expect("a folder").flatten().filter(|entry| entry.file_name() != "expected") {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            fs::create_dir_all(&target).expect("a folder");
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).expect("a copy");
+        }
+    }
+}
+
+/// A case that was run.
+struct Run {
+    name: String,
+    folder: Folder,
+    ended: Ended,
+}
+
+impl Run {
+    /// What differs from the files in `expected`, which have the names of the outputs.
+    fn compare_with(&self, expected: &Path) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for path in files_below(expected) {
+            let name = path.strip_prefix(expected).expect("below").to_string_lossy().into_owned();
+            let expected = read_rows(&path);
+            let what = format!("{}: {name}", self.name);
+            wrong.extend(difference(&what, &self.output(&name), &expected));
+        }
+        wrong
+    }
+
+    /// The rows of an output. What has no order of its own (files of each worker, dead letters) is put into one.
+    fn output(&self, name: &str) -> Vec<Row> {
+        let folder = self.folder.path(name.trim_end_matches(".jsonl"));
+        match name {
+            "totals.json" => vec![self.totals()],
+            "stdout.jsonl" => rows(self.ended.stdout.trim_end().rsplit_once('\n').map_or("", |(rows, _)| rows)),
+            _ if folder.is_dir() => {
+                let parts = files_below(&folder);
+                sorted(parts.iter().flat_map(|part| read_rows(part)).collect(), "seq")
+            }
+            _ if name.contains("letters/") => sorted(rows(&self.folder.read(name)), "offset"),
+            _ => read_rows(&self.folder.path(name)),
+        }
+    }
+
+    fn totals(&self) -> Row {
+        let last = self.ended.stdout.trim_end().lines().last().expect("what was done");
+        let done: Row = serde_json::from_str(last).expect("JSON");
+        done["totals"].as_object().expect("totals").clone()
+    }
+
+    /// Files that one worker writes are the same, byte for byte, whatever the number of workers.
+    fn compare_bytes_with(&self, other: &Run) -> Vec<String> {
+        let outputs = files_below(&self.folder.path(""));
+        let one_file = |name: &str| !name.contains("letters/") && !name.contains("part-");
+        let relative = |path: &PathBuf| path.strip_prefix(self.folder.path("")).expect("below").to_owned();
+        let names = outputs.iter().map(relative).filter(|path| one_file(&path.to_string_lossy()));
+        let differs = |name: &PathBuf| {
+            fs::read(self.folder.path("").join(name)).ok() != fs::read(other.folder.path("").join(name)).ok()
+        };
+        names
+            .filter(differs)
+            .map(|name| format!("{}: {} is not that of {}", self.name, name.display(), other.name))
+            .collect()
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.path().is_dir() { files.extend(files_below(&entry.path())) } else { files.push(entry.path()) }
+    }
+    files.sort();
+    files
+}
+
+fn sorted(mut rows: Vec<Row>, by: &str) -> Vec<Row> {
+    let number = |row: &Row| match row.get(by) {
+        Some(Json::String(text)) => text.parse().ok(),
+        value => value.and_then(Json::as_f64),
+    };
+    rows.sort_by(|one, other| number(one).partial_cmp(&number(other)).expect("numbers"));
+    rows
+}
+
+fn read_rows(path: &Path) -> Vec<Row> {
+    let text = || fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some("csv") => csv_rows(&text()),
+        Some("parquet") => parquet_rows(path),
+        _ => rows(&text()),
+    }
+}
+
+fn parquet_rows(path: &Path) -> Vec<Row> {
+    let file = fs::File::open(path).expect("a file");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
+    let mut lines = Vec::new();
+    for batch in reader {
+        let batch = batch.expect("rows");
+        let columns = batch.columns().iter().map(without_zone);
+        let schema = batch.schema();
+        let named = schema.fields().iter().map(|field| field.name().as_str()).zip(columns);
+        let batch = RecordBatch::try_from_iter_with_nullable(named.map(|(name, column)| (name, column, true)));
+        tapeflow::formats::write_json_lines(&mut lines, &batch.expect("rows")).expect("lines");
+    }
+    rows(&String::from_utf8(lines).expect("text"))
+}
+
+/// Times are UTC and say so. Seconds would be integers to other readers.
+fn without_zone(column: &ArrayRef) -> ArrayRef {
+    use std::sync::Arc;
+    match column.data_type() {
+        DataType::Timestamp(unit, zone) => {
+            assert_eq!(zone.as_deref(), Some("UTC"));
+            match unit {
+                TimeUnit::Second => panic!("seconds in Parquet"),
+                TimeUnit::Millisecond => {
+                    Arc::new(column.as_primitive::<TimestampMillisecondType>().clone().with_timezone_opt(None::<&str>))
+                }
+                TimeUnit::Microsecond => {
+                    Arc::new(column.as_primitive::<TimestampMicrosecondType>().clone().with_timezone_opt(None::<&str>))
+                }
+                TimeUnit::Nanosecond => {
+                    Arc::new(column.as_primitive::<TimestampNanosecondType>().clone().with_timezone_opt(None::<&str>))
+                }
+            }
+        }
+        _ => Arc::clone(column),
+    }
+}
