@@ -29,11 +29,14 @@ pub fn drain<'s>(
     prepared: &dyn PreparedSink,
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let alone = stream.scope().peers() == 1;
-    let hold = (*placement == Placement::Gathered).then(|| Sorting::of(edge, &node));
+    let sorted = matches!(placement, Placement::Gathered | Placement::ByColumnsSorted(_));
+    let hold = sorted.then(|| Sorting::of(edge, &node));
     let to = match placement {
         Placement::Anywhere => None,
         Placement::Gathered => Some(To::One(0)),
-        Placement::ByColumns(columns) => Some(To::Owner(KeyReader::new(&edge.schema, columns)?)),
+        Placement::ByColumns(columns) | Placement::ByColumnsSorted(columns) => {
+            Some(To::Owner(KeyReader::new(&edge.schema, columns)?))
+        }
     };
     Ok(match to.filter(|_| !alone) {
         None => run(stream, Pipeline, hold, node, prepared),
@@ -59,6 +62,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
             workers: scope.peers(),
             job: Arc::clone(&node.job),
             meter: node.meter.clone(),
+            refusals: node.refusals.clone(),
             wake: scope.worker().sync_activator_for(info.address.to_vec()),
         });
         let mut state =

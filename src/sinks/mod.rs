@@ -22,6 +22,7 @@ use crate::batch::Epoch;
 use crate::error::Result;
 use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
+use crate::sinks::dead_letters::Refusals;
 use crate::spec::{At, Check, Edge, Fields};
 
 /// Name, one line of help, and how it is read.
@@ -48,6 +49,8 @@ pub enum Placement {
     Gathered,
     /// The worker that owns these columns, as it arrives.
     ByColumns(Vec<usize>),
+    /// The worker that owns these columns; each epoch when it is complete, sorted by (source, `seq`).
+    ByColumnsSorted(Vec<usize>),
 }
 
 /// A sink, checked and typed.
@@ -78,6 +81,8 @@ pub struct SinkContext {
     pub job: Arc<Job>,
     /// Counters of the node on this worker.
     pub meter: Meter,
+    /// Where rows go that cannot be written.
+    pub refusals: Refusals,
     /// To be called when writes were acknowledged or there is room again.
     pub wake: SyncActivator,
 }
