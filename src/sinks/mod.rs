@@ -4,6 +4,7 @@
 //! timely by [`drain`], which keeps an epoch open until its writes are acknowledged. To add one: its file, its
 //! `mod` line, its line in [`KINDS`].
 
+mod cassandra;
 pub mod collect;
 mod columns;
 mod console;
@@ -28,6 +29,7 @@ use crate::spec::{At, Check, Edge, Fields};
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
+    ("cassandra", "a table in Cassandra or Scylla", cassandra::read),
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
     ("file", "JSON lines or CSV", file::read),
