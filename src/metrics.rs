@@ -29,6 +29,9 @@ static BYTES_IN: LazyLock<IntCounterVec> =
 static HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_held_back_total", "Rows that an indicators node did not emit: not all warm.", NODE)
 });
+static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
+});
 static WRITE_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_write_errors_total", "Writes that failed, also those that a retry mended.", NODE)
 });
@@ -77,6 +80,8 @@ pub struct Meter {
     pub progress: IntCounter,
     /// Rows an operator kept for itself because not all of it was warm.
     pub held_back: IntCounter,
+    /// Rows that a sink did not write because they were too old for their table.
+    pub expired: IntCounter,
     /// Failed writes.
     pub write_errors: IntCounter,
     /// Writes not yet acknowledged.
@@ -103,6 +108,7 @@ impl Meter {
             bytes_in: BYTES_IN.with_label_values(labels),
             progress: uncounted(),
             held_back: HELD_BACK.with_label_values(labels),
+            expired: EXPIRED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),
             in_flight: IN_FLIGHT.with_label_values(labels),
             back_pressure: BACK_PRESSURE.with_label_values(labels),

@@ -36,6 +36,8 @@ pub struct Totals {
     pub dead_letters: u64,
     /// Records that were skipped.
     pub skipped: u64,
+    /// Rows that were too old for their table.
+    pub expired: u64,
 }
 
 impl Progress {
@@ -87,6 +89,7 @@ impl Progress {
             (totals.held_back, "rows held back until their indicators were warm"),
             (totals.dead_letters, "dead letters"),
             (totals.skipped, "records skipped"),
+            (totals.expired, "rows too old for their table"),
         ] {
             if count > 0 {
                 line.push_str(&format!("; {} {what}", grouped(count)));
@@ -137,6 +140,7 @@ fn totals(jobs: &[Arc<Prepared>]) -> Totals {
             totals.held_back += sum(|meter| meter.held_back.get());
             totals.dead_letters += sum(|meter| meter.dead_letters.get());
             totals.skipped += sum(|meter| meter.skipped.get());
+            totals.expired += sum(|meter| meter.expired.get());
         }
     }
     totals

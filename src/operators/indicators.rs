@@ -43,6 +43,9 @@ words! {
     }
 }
 
+/// The metadata key of a field whose first values of each key are null.
+pub const NULL_UNTIL_WARM: &str = "tapeflow.null_until_warm";
+
 struct IndicatorsSpec {
     columns: At<Named<String>>,
     emit: Emit,
@@ -70,7 +73,7 @@ impl OperatorSpec for IndicatorsSpec {
         }
         let calls = self.columns.0.iter().map(|(name, text)| plan_call(name, text, self.compat, input, check.findings));
         let calls = calls.collect::<Vec<_>>().into_iter().collect::<Option<Vec<Call>>>()?;
-        let schema = output_schema(input, &calls, &self.columns, check.findings)?;
+        let schema = output_schema(input, &calls, &self.columns, self.emit, check.findings)?;
         let added = schema.fields().len() - input.schema.fields().len();
         let edge = Edge { schema: Arc::clone(&schema), visible: input.visible + added, placed: true, ..input.clone() };
         let edge = Edge { key: edge.key.iter().map(|at| after_insert(*at, input.visible, added)).collect(), ..edge };
@@ -90,7 +93,13 @@ fn after_insert(at: usize, visible: usize, added: usize) -> usize {
     if at < visible { at } else { at + added }
 }
 
-fn output_schema(input: &Edge, calls: &[Call], columns: &At<Named<String>>, findings: &Findings) -> Option<SchemaRef> {
+fn output_schema(
+    input: &Edge,
+    calls: &[Call],
+    columns: &At<Named<String>>,
+    emit: Emit,
+    findings: &Findings,
+) -> Option<SchemaRef> {
     let mut fields: Vec<Field> = input.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
     let hidden = fields.split_off(input.visible);
     let before = findings.len();
@@ -100,7 +109,11 @@ fn output_schema(input: &Edge, calls: &[Call], columns: &At<Named<String>>, find
             if fields.iter().chain(&hidden).any(|field| *field.name() == name_out) {
                 findings.mistake(&name.span, format!("there is a column `{name_out}` already"));
             }
-            fields.push(Field::new(name_out, DataType::Float64, true));
+            let mut field = Field::new(name_out, DataType::Float64, true);
+            if emit == Emit::All {
+                field.set_metadata([(NULL_UNTIL_WARM.to_string(), String::new())].into());
+            }
+            fields.push(field);
         }
     }
     fields.extend(hidden);

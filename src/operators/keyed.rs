@@ -26,7 +26,7 @@ use crate::keys::KeyReader;
 use crate::metrics::Meter;
 use crate::runtime::Job;
 use crate::runtime::tap::Tap;
-use crate::sinks::dead_letters::{Place, Refusals};
+use crate::sinks::dead_letters::Refusals;
 use crate::sources::{SEQ, TIME};
 use crate::spec::Edge;
 
@@ -175,9 +175,7 @@ impl NodeContext {
         }
         out.rows.retain(|rows| rows.data.num_rows() > 0);
         for refused in &out.refused {
-            let place = Place { topic: &self.name, partition: -1, offset: -1, timestamp: None };
-            let row = crate::formats::json_line(&refused.data, 0);
-            if let Err(error) = self.refusals.refuse(&place, None, Some(row.as_bytes()), &refused.reason) {
+            if let Err(error) = self.refusals.refuse_row(refused) {
                 self.job.fail(error);
             }
         }

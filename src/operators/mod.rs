@@ -11,7 +11,7 @@ pub mod order;
 mod select;
 pub mod watermarks;
 
-pub use indicators::signature;
+pub use indicators::{NULL_UNTIL_WARM, signature};
 
 use std::sync::Arc;
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::formats::json_line;
 use crate::metrics::Meter;
 use crate::sources::shape::OnError;
+use crate::spec::Refused;
 
 /// Where a record came from.
 #[derive(Clone, Copy, Debug)]
@@ -161,6 +163,12 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// The same for a row that has no record of its own any more.
+    pub fn refuse_row(&self, refused: &Refused) -> Result<()> {
+        let place = Place { topic: &self.node, partition: -1, offset: -1, timestamp: None };
+        self.refuse(&place, None, Some(json_line(&refused.data, 0).as_bytes()), &refused.reason)
+    }
+
     /// Keeps, counts or fails, as the node's `on_error` says.
     pub fn refuse(&self, place: &Place<'_>, key: Option<&[u8]>, payload: Option<&[u8]>, reason: &str) -> Result<()> {
         match self.on_error {

@@ -29,11 +29,14 @@ pub fn drain<'s>(
     prepared: &dyn PreparedSink,
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let alone = stream.scope().peers() == 1;
-    let hold = (*placement == Placement::Gathered).then(|| Sorting::of(edge, &node));
+    let sorted = matches!(placement, Placement::Gathered | Placement::ByColumnsSorted(_));
+    let hold = sorted.then(|| Sorting::of(edge, &node));
     let to = match placement {
         Placement::Anywhere => None,
         Placement::Gathered => Some(To::One(0)),
-        Placement::ByColumns(columns) => Some(To::Owner(KeyReader::new(&edge.schema, columns)?)),
+        Placement::ByColumns(columns) | Placement::ByColumnsSorted(columns) => {
+            Some(To::Owner(KeyReader::new(&edge.schema, columns)?))
+        }
     };
     Ok(match to.filter(|_| !alone) {
         None => run(stream, Pipeline, hold, node, prepared),
@@ -59,6 +62,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
             workers: scope.peers(),
             job: Arc::clone(&node.job),
             meter: node.meter.clone(),
+            refusals: node.refusals.clone(),
             wake: scope.worker().sync_activator_for(info.address.to_vec()),
         });
         let mut state =
@@ -119,7 +123,7 @@ impl Draining {
             sink.write(epoch, &rows.data)?;
             self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
         }
-        let written = self.queue.front().map_or(frontier, |(epoch, _)| frontier.min(*epoch));
+        let written = written(&self.queue, frontier);
         if written > self.flushed {
             sink.flush(written)?;
             self.flushed = written;
@@ -156,5 +160,28 @@ impl Draining {
         self.sink = None;
         self.queue.clear();
         self.epochs.clear();
+    }
+}
+
+/// The least epoch of which rows may still be written. Those of a later one may stand before those of an earlier
+/// one in the queue: they come from several workers.
+fn written(queue: &VecDeque<(Epoch, Rows)>, frontier: Epoch) -> Epoch {
+    queue.iter().map(|(epoch, _)| *epoch).min().map_or(frontier, |least| least.min(frontier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::RecordBatch;
+    use arrow::datatypes::Schema;
+
+    #[test]
+    fn an_epoch_is_written_when_none_of_its_rows_is_queued() {
+        let rows = || Rows { data: RecordBatch::new_empty(Arc::new(Schema::empty())), source: 0 };
+        let mut queue = VecDeque::from([(20, rows()), (10, rows()), (30, rows())]);
+        assert_eq!(written(&queue, 40), 10);
+        assert_eq!(written(&queue, 5), 5);
+        queue.clear();
+        assert_eq!(written(&queue, 40), 40);
     }
 }

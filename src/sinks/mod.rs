@@ -4,6 +4,7 @@
 //! timely by [`drain`], which keeps an epoch open until its writes are acknowledged. To add one: its file, its
 //! `mod` line, its line in [`KINDS`].
 
+mod cassandra;
 pub mod collect;
 mod columns;
 mod console;
@@ -25,11 +26,13 @@ use crate::batch::Epoch;
 use crate::error::Result;
 use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
+use crate::sinks::dead_letters::Refusals;
 use crate::spec::{At, Check, Edge, Fields};
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
+    ("cassandra", "a table in Cassandra or Scylla", cassandra::read),
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
     ("file", "JSON lines or CSV", file::read),
@@ -52,6 +55,8 @@ pub enum Placement {
     Gathered,
     /// The worker that owns these columns, as it arrives.
     ByColumns(Vec<usize>),
+    /// The worker that owns these columns; each epoch when it is complete, sorted by (source, `seq`).
+    ByColumnsSorted(Vec<usize>),
 }
 
 /// A sink, checked and typed.
@@ -86,6 +91,8 @@ pub struct SinkContext {
     pub job: Arc<Job>,
     /// Counters of the node on this worker.
     pub meter: Meter,
+    /// Where rows go that cannot be written.
+    pub refusals: Refusals,
     /// To be called when writes were acknowledged or there is room again.
     pub wake: SyncActivator,
 }

@@ -22,6 +22,11 @@ pub enum EdgeKind {
     Changes,
 }
 
+/// The column of changes that says what a row does to the one with its key: `insert`, `replace` or `delete`.
+pub const OP: &str = "__op";
+/// What [`OP`] says of a row that is to be removed.
+pub const DELETE: &str = "delete";
+
 impl std::fmt::Display for EdgeKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -138,6 +138,11 @@ impl Projection {
         &self.schema
     }
 
+    /// The position in the old rows of the new column `at`, where it is only handed on.
+    pub fn source(&self, at: usize) -> Option<usize> {
+        self.columns[at].as_column()
+    }
+
     /// The new rows.
     pub fn apply(&self, data: &RecordBatch) -> Result<RecordBatch> {
         let columns = self.columns.iter().map(|column| column.evaluate(data)).collect::<Result<Vec<_>>>()?;
