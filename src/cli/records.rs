@@ -10,7 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
-use crate::formats::{ColumnType, infer_csv, write_json_lines};
+use crate::formats::{ColumnType, CsvOptions, infer_csv, write_json_lines};
 
 /// How much of a CSV file is looked at to tell texts from numbers.
 const SAMPLE: u64 = 1 << 20;
@@ -60,7 +60,8 @@ fn csv(file: File, path: &Path, delimiter: u8) -> Result<Records> {
     let cannot = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", path.display()));
     let mut sample = Vec::new();
     file.take(SAMPLE).read_to_end(&mut sample).map_err(|error| cannot(&error))?;
-    let schema = infer_csv(&sample, delimiter).map_err(|mistake| cannot(&mistake))?;
+    let options = CsvOptions { delimiter, ..CsvOptions::default() };
+    let schema = infer_csv(&sample, &options).map_err(|mistake| cannot(&mistake))?;
     let columns: Vec<(String, bool)> =
         schema.fields.into_iter().map(|field| (field.name, is_written_bare(field.kind))).collect();
     let reader = ::csv::ReaderBuilder::new().delimiter(delimiter).from_path(path).map_err(|error| cannot(&error))?;

@@ -1,7 +1,7 @@
 //! The text of a dataflow file, read into a [`Spec`].
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -384,10 +384,11 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
 fn check_defaults(file: &DeTable<'_>, spec: &Spec, findings: &Findings) {
     for kind in ["kafka", "cassandra"] {
         let Some((span, table)) = section(file, kind, findings) else { continue };
-        let known: Vec<&str> =
-            ["sources", "sinks"].iter().flat_map(|role| keys(role, kind)).map(|known| known.key).collect();
+        let known = ["sources", "sinks"].iter().flat_map(|role| keys(role, kind)).map(|known| known.key);
+        // What every node has is said by each node itself.
+        let known: BTreeSet<&str> = known.filter(|key| !["type", "input"].contains(key)).collect();
         for (key, _) in table {
-            if !known.contains(&key.get_ref().as_ref()) {
+            if !known.contains(key.get_ref().as_ref()) {
                 let near = did_you_mean(key.get_ref(), known.iter().copied());
                 findings.mistake(&key.span(), format!("`{kind}` has no key `{}`{near}", key.get_ref()));
             }
