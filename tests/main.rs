@@ -4,5 +4,6 @@ mod coverage;
 mod fuzz_decode;
 mod golden;
 mod odd_files;
+mod order;
 mod support;
 mod talib;
