@@ -37,13 +37,8 @@ struct State {
 
 impl Flight {
     /// Nothing is in flight to `topic`.
-    pub fn new(topic: &str) -> Self {
-        Flight(Arc::new(Shared {
-            topic: topic.to_string(),
-            health: Health::new(format!("topic {topic}")),
-            wake: OnceLock::new(),
-            state: Mutex::default(),
-        }))
+    pub fn new(topic: &str, health: Health) -> Self {
+        Flight(Arc::new(Shared { topic: topic.to_string(), health, wake: OnceLock::new(), state: Mutex::default() }))
     }
 
     /// Has `wake` called when an epoch has landed, there is room again, or sending has failed.
@@ -160,7 +155,7 @@ mod tests {
 
     #[test]
     fn the_least_epoch_is_in_flight_until_its_last_message_has_landed() {
-        let flight = Flight::new("t");
+        let flight = Flight::new("t", Health::new("t"));
         assert_eq!(flight.least(), (None, 0));
         flight.take_off(20, 2);
         flight.take_off(10, 1);

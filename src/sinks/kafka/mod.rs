@@ -19,7 +19,8 @@ use super::columns::ColumnsSpec;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
 use crate::error::{Error, Result};
 use crate::kafka::{
-    Connection, ConnectionSpec, CreateTopic, Inspector, PRODUCER, PRODUCER_REFUSED, cannot_connect, create_topic,
+    Connection, ConnectionSpec, CreateTopic, Health, Inspector, PRODUCER, PRODUCER_REFUSED, cannot_connect,
+    create_topic,
 };
 use crate::runtime::Prepare;
 use crate::spec::expression::{Scalar, scalar};
@@ -141,9 +142,9 @@ impl KafkaPlan {
         }
     }
 
-    fn producer(&self) -> Result<Producer> {
+    fn producer(&self, health: &Health) -> Result<Producer> {
         let config = self.connection.config(PRODUCER.iter().map(|(name, value)| (*name, (*value).to_string())));
-        let made = config.create_with_context(Flight::new(&self.topic));
+        let made = config.create_with_context(Flight::new(&self.topic, health.clone()));
         made.map_err(|error| cannot_connect(&self.connection, error))
     }
 }
@@ -155,7 +156,9 @@ impl SinkPlan for KafkaPlan {
 
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
         self.find_topic(!prepare.local_workers.is_empty())?;
-        let producers = prepare.local_workers.clone().map(|worker| Ok((worker, self.producer()?)));
+        // Shared, so that what concerns all workers is told once.
+        let health = Health::new(format!("topic {}", self.topic));
+        let producers = prepare.local_workers.clone().map(|worker| Ok((worker, self.producer(&health)?)));
         Ok(Arc::new(Prepared { plan: self.clone(), producers: Mutex::new(producers.collect::<Result<_>>()?) }))
     }
 

@@ -42,8 +42,7 @@ pub struct Consumer {
 
 impl Consumer {
     /// A consumer of these ranges; it fetches nothing before [`begin`](Consumer::begin).
-    pub fn new(plan: &KafkaPlan, job: &str, ranges: Vec<Range>) -> Result<Self> {
-        let health = Health::new(format!("topic {}", plan.topic));
+    pub fn new(plan: &KafkaPlan, job: &str, ranges: Vec<Range>, health: Health) -> Result<Self> {
         let mut config = plan.connection.config(prefetch(plan.memory));
         config.set("group.id", plan.group.as_deref().unwrap_or(job));
         for (name, value) in [

@@ -30,7 +30,7 @@ use super::shape::{ShapePlan, ShapeSpec};
 use super::{PreparedSource, Reader, ReaderContext, SourcePlan, SourceSpec};
 use crate::error::{Error, Result};
 use crate::formats::{CsvDecoder, CsvOptions, Decoder, JsonDecoder, JsonOptions, MessageSchema, SchemaSpec};
-use crate::kafka::{Connection, ConnectionSpec, Inspector, Refused};
+use crate::kafka::{Connection, ConnectionSpec, Health, Inspector, Refused};
 use crate::runtime::Prepare;
 use crate::spec::{At, Check, Edge, Fields, Findings, FromToml, Size, expected};
 use crate::words;
@@ -232,12 +232,14 @@ impl SourcePlan for KafkaPlan {
             // Nothing will be read: somebody wants to know whether it could be.
             unkeyed::warn(self, partitions)?;
         }
+        // Shared, so that what concerns all workers is told once.
+        let health = Health::new(format!("topic {}", self.topic));
         let mut workers = Vec::new();
         for worker in prepare.local_workers.clone() {
             let own: Vec<i32> = (worker..partitions).step_by(prepare.workers).map(|own| own as i32).collect();
             if !own.is_empty() {
                 let ranges = offsets::resolve(&inspector, &self.topic, &own, self.start, self.stop)?;
-                workers.push((worker, Consumer::new(self, &prepare.job, ranges)?));
+                workers.push((worker, Consumer::new(self, &prepare.job, ranges, health.clone())?));
             }
         }
         let ranges = workers.iter().flat_map(|(_, consumer)| consumer.ranges());
