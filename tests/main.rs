@@ -5,5 +5,6 @@ mod fuzz_decode;
 mod golden;
 mod odd_files;
 mod order;
+mod servers;
 mod support;
 mod talib;

@@ -55,8 +55,13 @@ fn fill(brokers: &str, topic: &str, ticks: &[Tick]) {
     let topics = [NewTopic::new(topic, 8, TopicReplication::Fixed(1))];
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(30)));
     runtime.block_on(admin.create_topics(&topics, &options)).unwrap()[0].as_ref().unwrap();
-    let producer: BaseProducer =
-        ClientConfig::new().set("bootstrap.servers", brokers).set("compression.type", "lz4").create().unwrap();
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("compression.type", "lz4")
+        // A retry on a fresh topic must not bring ticks out of order.
+        .set("enable.idempotence", "true")
+        .create()
+        .unwrap();
     for tick in ticks {
         let Tick { symbol, timestamp, price } = tick;
         let payload = format!(r#"{{"symbol":"{symbol}","timestamp":{timestamp},"price":{price:.4},"volume":5}}"#);
