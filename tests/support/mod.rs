@@ -1,5 +1,7 @@
 //! What the tests share: a folder of their own, the program run in it, rows compared.
 
+pub mod schema;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
