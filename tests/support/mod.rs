@@ -120,11 +120,6 @@ impl Running {
         assert!(status.expect("kill").success());
     }
 
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a status").is_some()
-    }
-
     /// Waits until it ends, not for ever.
     pub fn wait(mut self) -> Ended {
         let began = Instant::now();
