@@ -11,11 +11,25 @@ use tapeflow::operators::signature;
 use tapeflow::{operators, sinks, sources};
 use toml::{Table, Value};
 
-use crate::golden::cases;
+use crate::golden::{cases, files_below};
 use crate::support::repository;
 
 /// Kinds of nodes that the golden cases cannot run: `tests/servers` names them.
 const NEEDS_A_SERVER: &[&str] = &["kafka", "cassandra"];
+
+/// What only servers of another make could show: several data centres, accounts, certificates, a load.
+const UNTRIED: &[&str] = &[
+    "sources: kafka: group",
+    "sources: kafka: memory",
+    "sources: kafka: time_unit",
+    "sinks: kafka: guarantee",
+    "sinks: cassandra: consistency",
+    "sinks: cassandra: local_dc",
+    "sinks: cassandra: max_rows_per_second",
+    "sinks: cassandra: password",
+    "sinks: cassandra: tls",
+    "sinks: cassandra: user",
+];
 
 /// The dataflow files of all cases.
 struct Flows(Vec<Table>);
@@ -45,12 +59,9 @@ impl Flows {
 }
 
 fn server_tests() -> String {
-    let entries = fs::read_dir(repository().join("tests/servers")).into_iter().flatten().flatten();
-    let mut texts: Vec<String> = entries.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
     // The dataflow files of the repository are run by them.
-    let flows = fs::read_dir(repository().join("dataflows")).into_iter().flatten().flatten();
-    texts.extend(flows.filter_map(|entry| fs::read_to_string(entry.path()).ok()));
-    texts.concat()
+    let folders = ["tests/servers", "dataflows"].map(|folder| files_below(&repository().join(folder)));
+    folders.iter().flatten().filter_map(|path| fs::read_to_string(path).ok()).collect()
 }
 
 #[test]
@@ -91,6 +102,7 @@ fn every_node_key_and_word_is_tried() {
     let job = schema["properties"]["job"]["properties"].as_object().expect("keys");
     let said = |key: &&String| flows.0.iter().any(|flow| flow.get("job").is_some_and(|job| job.get(key).is_some()));
     untried.extend(job.keys().filter(|key| !said(key)).map(|key| format!("job: {key}")));
+    untried.retain(|what| !UNTRIED.contains(&what.as_str()));
     assert!(untried.is_empty(), "no golden case and no test with a server has:\n{}", untried.join("\n"));
 }
 

@@ -120,7 +120,8 @@ impl Run {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+/// All files in a folder and the folders in it.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() { files.extend(files_below(&entry.path())) } else { files.push(entry.path()) }

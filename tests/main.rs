@@ -1,5 +1,6 @@
 //! All tests that need more than one module: one binary, so that they are linked once.
 
+mod cli;
 mod coverage;
 mod fuzz_decode;
 mod golden;

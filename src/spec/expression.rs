@@ -13,7 +13,7 @@ use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
@@ -124,8 +124,10 @@ impl Scalar {
     }
 }
 
-/// Functions that would read a clock or a die: a replay could not repeat them.
-const IMPURE: &[&str] = &["now", "current_date", "current_time", "current_timestamp", "today", "random", "uuid"];
+/// Functions that read a clock or a die, or ask for the file: a replay could not repeat them.
+fn is_impure(name: &str) -> bool {
+    FUNCTIONS.get(name).is_some_and(|function| function.signature().volatility != Volatility::Immutable)
+}
 
 /// Types `parsed` against `schema`; what is wrong with it is noted.
 pub fn compile(parsed: &Parsed, schema: &SchemaRef, findings: &Findings) -> Option<Scalar> {
@@ -191,7 +193,7 @@ fn check_names(parsed: &Parsed, schema: &Schema, findings: &Findings) {
 fn check_function(parsed: &Parsed, name: &str, sql: &Sql, findings: &Findings) {
     use datafusion_sql::sqlparser::ast::Spanned;
     let lower = name.to_lowercase();
-    if IMPURE.contains(&lower.as_str()) {
+    if is_impure(&lower) {
         let message = format!("`{name}` is not the same at every replay; use event time, or a column such as `seq`");
         findings.mistake(&parsed.place(sql.span()), message);
     } else if !FUNCTIONS.contains_key(&lower) {
@@ -250,7 +252,7 @@ static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
 
 /// The names of the SQL functions there are, sorted.
 pub fn functions() -> Vec<&'static str> {
-    let mut names: Vec<&str> = FUNCTIONS.keys().map(String::as_str).filter(|name| !IMPURE.contains(name)).collect();
+    let mut names: Vec<&str> = FUNCTIONS.keys().map(String::as_str).filter(|name| !is_impure(name)).collect();
     names.sort_unstable();
     names
 }
@@ -360,7 +362,16 @@ mod tests {
 
     #[test]
     fn clocks_dice_and_queries_are_refused() {
-        for text in ["now()", "random()", "(SELECT 1)", "sum(price)", "price +", "price price"] {
+        for text in [
+            "now()",
+            "current_date",
+            "rand()",
+            "input_file_name()",
+            "(SELECT 1)",
+            "sum(price)",
+            "price +",
+            "price price",
+        ] {
             assert!(compile_text(text).is_err(), "{text}");
         }
     }

@@ -303,11 +303,10 @@ macro_rules! words {
             fn from_str(word: &str) -> Result<Self, String> {
                 match word {
                     $($word => Ok($name::$variant),)+
-                    other => Err(format!(
-                        "`{other}` is not one of {}{}",
-                        $name::WORDS.join(", "),
-                        $crate::spec::did_you_mean(other, $name::WORDS.iter().copied())
-                    )),
+                    other => Err(match $crate::spec::nearest(other, $name::WORDS.iter().copied()) {
+                        Some(near) => format!("there is no `{other}` here; did you mean `{near}`?"),
+                        None => format!("`{other}` is not one of {}", $name::WORDS.join(", ")),
+                    }),
                 }
             }
         }

@@ -161,16 +161,18 @@ impl fmt::Display for Mistakes {
     }
 }
 
+/// The nearest of `words`, where one is near.
+pub fn nearest<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let distance = |known: &str| strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase());
+    let near = words.into_iter().map(|known| (distance(known), known)).min_by_key(|(distance, _)| *distance);
+    near.filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 3).map(|(_, known)| known)
+}
+
 /// `; did you mean "nearest"?` where one of `words` is near, else the list of them.
 pub fn did_you_mean<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> String {
     let words: Vec<&str> = words.into_iter().collect();
-    let near = words
-        .iter()
-        .map(|known| (strsim::damerau_levenshtein(&word.to_lowercase(), &known.to_lowercase()), known))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, known)| *distance <= 1 + known.len().min(word.len()) / 3);
-    match near {
-        Some((_, known)) => format!("; did you mean `{known}`?"),
+    match nearest(word, words.iter().copied()) {
+        Some(known) => format!("; did you mean `{known}`?"),
         None if words.is_empty() => String::new(),
         None if words.len() <= 24 => format!("; known: {}", words.join(", ")),
         None => String::new(),

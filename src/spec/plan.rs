@@ -134,7 +134,9 @@ impl Plan {
     /// Reads and plans the dataflow file `text`. Returns the plan and its warnings, or all mistakes at once.
     pub fn of(path: &Path, text: &str, files: &Files) -> Result<(Plan, Spec, Mistakes)> {
         let findings = Findings::default();
-        let spec = Spec::read(text, &findings);
+        let Some(spec) = Spec::read(text, &findings) else {
+            return Err(Error::Dataflow(Box::new(findings.mistakes(path, text))));
+        };
         let check = Check { findings: &findings, files, job: &spec.job, text };
         let nodes = plan_nodes(&spec.nodes, &check);
         check_tests(&spec, &findings);
@@ -274,11 +276,13 @@ impl Walk<'_> {
 fn union(spec: &NodeSpec, inputs: &[usize], nodes: &[PlannedNode], findings: &Findings) -> Option<Edge> {
     let (first, rest) = inputs.split_first()?;
     let mut edge = nodes[*first].edge.clone();
-    for (other, at) in rest.iter().zip(&spec.inputs[1..]) {
-        let other = &nodes[*other].edge;
+    for other in rest {
+        let (name, other) = (&nodes[*other].name, &nodes[*other].edge);
         if let Some(difference) = difference(&edge, other) {
-            let message = format!("`{}` and `{}` differ: {difference}", spec.inputs[0].value, at.value);
-            findings.mistake(&at.span, message);
+            // Some inputs may be missing, as they have mistakes of their own.
+            let written = spec.inputs.iter().find(|input| input.value == *name);
+            let span = written.map_or(&spec.name.span, |input| &input.span);
+            findings.mistake(span, format!("`{}` and `{name}` differ: {difference}", nodes[*first].name));
             return None;
         }
         edge.in_order = false;

@@ -200,11 +200,16 @@ pub struct Spec {
 }
 
 impl Spec {
-    /// Reads `text`; what is wrong with it goes to `findings`.
-    pub fn read(text: &str, findings: &Findings) -> Spec {
+    /// Reads `text`; what is wrong with it goes to `findings`. Of a text that is no TOML nothing else is said: half of it
+    /// would be missing.
+    pub fn read(text: &str, findings: &Findings) -> Option<Spec> {
         let (root, errors) = DeTable::parse_recoverable(text);
+        let is_toml = errors.is_empty();
         for error in errors {
             findings.mistake(&error.span().unwrap_or(0..0), error.message().trim().to_string());
+        }
+        if !is_toml {
+            return None;
         }
         let table = root.get_ref();
         let mut top = Fields::new("the file", table, 0..0, findings);
@@ -230,7 +235,7 @@ impl Spec {
             top.get::<Anything>(section, doc).optional();
         }
         top.finish();
-        spec
+        Some(spec)
     }
 
     /// Reads the file at `path` and plans it; all mistakes at once.

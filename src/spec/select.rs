@@ -54,9 +54,6 @@ impl Select {
                         findings.mistake(&name.span, format!("`{}` stands twice", name.value));
                     }
                 }
-                if findings.len() > before {
-                    return None;
-                }
                 let column = |name: &At<String>| match schema.index_of(name) {
                     Ok(at) => Some((schema.field(at).clone(), Scalar::column(schema, at))),
                     Err(_) => {
@@ -66,7 +63,7 @@ impl Select {
                     }
                 };
                 let columns: Vec<Option<(Field, Scalar)>> = names.iter().map(column).collect();
-                columns.into_iter().collect()
+                columns.into_iter().collect::<Option<_>>().filter(|_| findings.len() == before)
             }
             Select::Expressions(named) => {
                 let column = |(name, text): &(At<String>, At<String>)| {

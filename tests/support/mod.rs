@@ -1,6 +1,7 @@
 //! What the tests share: a folder of their own, the program run in it, rows compared.
 
 pub mod naive;
+pub mod schema;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -118,11 +119,6 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
         assert!(status.expect("kill").success());
-    }
-
-    /// Whether it has ended.
-    pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().expect("a status").is_some()
     }
 
     /// Waits until it ends, not for ever.

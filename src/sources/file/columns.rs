@@ -33,13 +33,13 @@ pub struct Written<'a> {
 
 impl Columns {
     /// The columns of the files at `location`.
-    pub fn of(location: &Path, written: &Written<'_>, check: &Check<'_>) -> Result<Columns, String> {
+    pub fn of(location: &Path, written: &Written<'_>, check: &Check<'_>) -> Result<Columns, Option<String>> {
         let found = splits::find(location).map_err(|error| error.to_string())?;
         // An empty file tells nothing of its columns.
         let first = found.iter().find(|found| found.bytes > 0).or(found.first());
         let name = first.map_or(location, |found| &found.path).to_string_lossy();
         if first.is_none() && written.schema.is_none() {
-            return Err(format!("there is no file {}, and no `schema` either", location.display()));
+            return Err(Some(format!("there is no file {}, and no `schema` either", location.display())));
         }
         let format = written.format.or_else(|| Format::of(&name));
         let format = format.ok_or_else(|| format!("write `format`: the name {name} does not tell it"))?;
@@ -47,7 +47,7 @@ impl Columns {
         let csv =
             CsvOptions { delimiter: written.delimiter.unwrap_or(usual), null: written.null.to_string(), header: None };
         let mut messages = match (written.schema, first) {
-            (Some(schema), _) => schema.resolve(check).ok_or("its schema could not be read")?,
+            (Some(schema), _) => schema.resolve(check).ok_or(None)?,
             (None, Some(first)) => infer(first, format, &csv)?,
             (None, None) => MessageSchema::default(),
         };

@@ -106,7 +106,7 @@ impl SourceSpec for FileSpec {
             Some((_, [one])) => Some(*one),
             Some((delimiter, _)) => {
                 findings.mistake(&delimiter.span, "a delimiter is one character");
-                return None;
+                None
             }
         };
         let location =
@@ -115,7 +115,8 @@ impl SourceSpec for FileSpec {
         let columns = match Columns::of(&location, &written, check) {
             Ok(columns) => columns,
             Err(message) => {
-                findings.mistake(&self.path.span, message);
+                // What is wrong with a schema has been told in its place.
+                message.into_iter().for_each(|message| findings.mistake(&self.path.span, message));
                 return None;
             }
         };
