@@ -17,6 +17,7 @@ pub struct Health(Arc<State>);
 struct State {
     who: String,
     away: AtomicBool,
+    in_doubt: AtomicBool,
     commits_failed: AtomicBool,
     trouble: Mutex<Option<String>>,
     fatal: Mutex<Option<String>>,
@@ -28,6 +29,7 @@ impl Health {
         Health(Arc::new(State {
             who: who.into(),
             away: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
             commits_failed: AtomicBool::new(false),
             trouble: Mutex::default(),
             fatal: Mutex::default(),
@@ -51,6 +53,23 @@ impl Health {
         }
     }
 
+    /// Whether the client has lost sight of a topic or partition since this was asked last.
+    pub fn in_doubt(&self) -> bool {
+        self.0.in_doubt.swap(false, Ordering::Relaxed)
+    }
+
+    /// Offsets could not be committed. Only tools that show lag read them, so the job goes on.
+    pub fn commits_fail(&self, error: &KafkaError) {
+        if !self.0.commits_failed.swap(true, Ordering::Relaxed) {
+            tracing::warn!("{}: offsets cannot be committed, lag tools will not see them: {error}", self.0.who);
+        }
+    }
+
+    /// Whether offsets could not be committed.
+    pub fn do_commits_fail(&self) -> bool {
+        self.0.commits_failed.load(Ordering::Relaxed)
+    }
+
     fn set(place: &Mutex<Option<String>>, reason: &str) {
         *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_string());
     }
@@ -58,6 +77,10 @@ impl Health {
 
 impl ClientContext for Health {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // A partition that is gone comes to consumers of the batch call as this line only.
+        if facility == "ERROR" {
+            self.0.in_doubt.store(true, Ordering::Relaxed);
+        }
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 tracing::warn!("{}: {facility} {message}", self.0.who);
@@ -92,11 +115,7 @@ impl ConsumerContext for Health {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
         match result {
             Ok(()) => self.0.commits_failed.store(false, Ordering::Relaxed),
-            // Only tools that show lag read these offsets: the job goes on.
-            Err(error) if !self.0.commits_failed.swap(true, Ordering::Relaxed) => {
-                tracing::warn!("{}: offsets cannot be committed, lag tools will not see them: {error}", self.0.who);
-            }
-            Err(_) => {}
+            Err(error) => self.commits_fail(&error),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use prometheus::IntGauge;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::types::RDKafkaErrorCode as Code;
+use rdkafka::types::{RDKafkaErrorCode as Code, RDKafkaRespErr};
 use rdkafka::{Offset, TopicPartitionList};
 use timely::scheduling::SyncActivator;
 
@@ -24,6 +24,8 @@ pub const TAKE: usize = 4096;
 const BOOKKEEPING: u64 = 400;
 /// What the client tells is looked at this often.
 const LISTEN: Duration = Duration::from_millis(100);
+/// How long a look for the topic may take.
+const LOOK: Duration = Duration::from_secs(1);
 /// Offsets are committed this often.
 const COMMIT: Duration = Duration::from_secs(1);
 /// How long the client may take to say good-bye.
@@ -112,6 +114,9 @@ impl Consumer {
         while let Some(told) = queue.consumer().poll(Duration::ZERO) {
             match told {
                 Err(KafkaError::MessageConsumptionFatal(error)) => return Err(failed(&self.topic, error)),
+                Err(KafkaError::MessageConsumption(Code::GroupAuthorizationFailed)) => {
+                    self.health.commits_fail(&KafkaError::ConsumerCommit(Code::GroupAuthorizationFailed));
+                }
                 Err(error) => tracing::debug!("topic {}: {error}", self.topic),
                 Ok(_) => return Err(failed(&self.topic, "a message came past its queue: this is a bug of tapeflow")),
             }
@@ -119,8 +124,29 @@ impl Consumer {
         if let Some(reason) = self.health.fatal() {
             return Err(failed(&self.topic, reason));
         }
+        if self.health.in_doubt() {
+            self.look_for_partitions(queue)?;
+        }
         self.show_lag(positions);
         Ok(())
+    }
+
+    /// Whether all partitions are still there.
+    fn look_for_partitions(&self, queue: &Queue) -> Result<()> {
+        // Where no broker answers there is nothing to learn; the client will be in doubt again.
+        let Ok(metadata) = queue.consumer().fetch_metadata(Some(&self.topic), LOOK) else { return Ok(()) };
+        let found = metadata.topics().iter().find(|found| found.name() == self.topic);
+        let partitions = match found.map(|found| (found.error(), found)) {
+            Some((None, found)) => found.partitions().len(),
+            Some((Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART), _)) => 0,
+            _ => return Ok(()),
+        };
+        match self.ranges.iter().find(|range| range.partition as usize >= partitions) {
+            Some(gone) => {
+                Err(failed(&self.topic, format!("partition {} is gone: was the topic deleted?", gone.partition)))
+            }
+            None => Ok(()),
+        }
     }
 
     fn show_lag(&self, positions: impl Iterator<Item = i64>) {
@@ -143,6 +169,9 @@ impl Consumer {
     }
 
     fn commit_now(&self, offsets: impl Iterator<Item = (i32, i64)>) {
+        if self.health.do_commits_fail() {
+            return;
+        }
         let (Some(queue), Ok(offsets)) = (&self.queue, list(&self.topic, offsets)) else { return };
         // The outcome comes to `Health`, which warns once: only lag tools read these offsets.
         let _ = queue.consumer().commit(&offsets, CommitMode::Async);
@@ -160,8 +189,8 @@ impl Consumer {
             let _ = closed.send(());
         };
         let thread = std::thread::Builder::new().name("kafka-close".to_string());
-        if thread.spawn(close).is_ok() {
-            let _ = done.recv_timeout(CLOSE);
+        if thread.spawn(close).is_ok() && done.recv_timeout(CLOSE).is_err() {
+            tracing::warn!("topic {}: the last offsets may not be committed: no answer for {CLOSE:?}", self.topic);
         }
     }
 
