@@ -5,6 +5,8 @@
 //!
 //! With several consumers, partition `p` belongs to consumer `p % CONSUMERS`, each on a thread of its own.
 
+#![allow(clippy::print_stdout, reason = "the result of a benchmark")]
+
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};

@@ -1,5 +1,7 @@
 //! All tests that need more than one module: one binary, so that they are linked once.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
+
 mod cli;
 mod coverage;
 mod fuzz_decode;

@@ -35,7 +35,7 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                 }
             }
         }
-        while let Some(command) = sequencer.next() {
+        for command in sequencer.by_ref() {
             match command {
                 // Of a job that comes after the end no worker builds anything.
                 Command::Build { .. } if ending => {}
