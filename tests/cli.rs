@@ -55,7 +55,14 @@ fn all_mistakes_come_at_once_each_with_its_place_and_the_nearest_right_word() {
         let (folder, expected) = mistakes(name);
         for command in ["validate", "run", "explain", "test"] {
             let ended = folder.tapeflow(&[command, "flow.toml"]).with_code(3);
-            assert_eq!((ended.stderr.as_str(), ended.stdout.as_str()), (expected.as_str(), ""), "{command}");
+            for (told, expected) in ended.stderr.lines().zip(expected.lines()) {
+                assert_eq!(told, expected, "{command}");
+            }
+            assert_eq!(
+                (ended.stderr.lines().count(), ended.stdout.as_str()),
+                (expected.lines().count(), ""),
+                "{command}"
+            );
         }
     }
 }

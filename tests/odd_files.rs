@@ -275,3 +275,31 @@ fn csv_without_rows_has_a_header() {
     folder.tapeflow(&["run", "flow.toml"]).fine();
     assert_eq!(folder.read("out.csv"), "s,t,seq\n");
 }
+
+#[test]
+fn a_line_that_is_too_long_is_a_dead_letter_and_no_half_row() {
+    let folder = Folder::new();
+    let long = "y".repeat(66 << 20);
+    folder.write("x.csv", format!("s,t,x\nA,2024-01-01T00:00:00Z,{long}\nB,2024-01-01T00:00:00Z,z\n"));
+    folder.write(
+        "x.jsonl",
+        format!("{{\"s\":\"A\",\"t\":1704067200000,\"x\":\"{long}\"}}\n{{\"s\":\"B\",\"t\":1704067200000}}\n"),
+    );
+    let schema = "schema = { s = \"text\", t = \"timestamp_ms\", x = \"text\" }";
+    for name in ["x.csv", "x.jsonl"] {
+        let (read_rows, letters) = read(&folder, &format!("path = \"{name}\"\n{KEYS}\n{schema}"));
+        assert_eq!(column(&read_rows, "s"), [json!("B")], "{name}");
+        assert_eq!(letters[0], "a line of 64 MB or more", "{name}");
+        std::fs::remove_dir_all(folder.path("dead-letters")).expect("removed");
+    }
+}
+
+#[test]
+fn a_declared_column_that_the_file_lacks_is_warned_of() {
+    let folder = Folder::new();
+    folder.write("x.csv", "s,t,price\nA,2024-01-01T00:00:00Z,1\n");
+    let schema = "schema = { s = \"text\", t = \"timestamp\", pirce = \"double\" }";
+    folder.write("flow.toml", flow(&format!("path = \"x.csv\"\n{KEYS}\n{schema}")));
+    let told = folder.tapeflow(&["validate", "flow.toml"]).fine().stderr;
+    assert!(told.starts_with("warning: flow.toml:8:10: x.csv has no column `pirce`; did you mean `price`?"), "{told}");
+}

@@ -14,6 +14,7 @@ use super::fields::{FromToml, Named, OneOrMany, expected};
 use super::mistakes::{At, Findings, did_you_mean};
 use super::plan::Edge;
 use crate::error::Result;
+use crate::formats::ColumnType;
 
 /// What a row shall be made of.
 #[derive(Clone, Debug)]
@@ -68,6 +69,12 @@ impl Select {
             Select::Expressions(named) => {
                 let column = |(name, text): &(At<String>, At<String>)| {
                     let scalar = scalar(text, schema, findings)?;
+                    if ColumnType::of(scalar.field()).is_none() {
+                        let kind = scalar.field().data_type();
+                        let message = format!("`{}` is {kind}, which no column can hold; cast it", text.value);
+                        findings.mistake(&text.span, message);
+                        return None;
+                    }
                     Some((scalar.field().clone().with_name(&name.value), scalar))
                 };
                 let columns: Vec<Option<(Field, Scalar)>> = named.iter().map(column).collect();

@@ -9,7 +9,7 @@ use super::{Format, parquet, text};
 use crate::error::Result;
 use crate::formats::{ColumnType, CsvOptions, MessageField, MessageSchema, SchemaSpec};
 use crate::sources::BUILT_IN;
-use crate::spec::{At, Check};
+use crate::spec::{At, Check, did_you_mean};
 
 /// What a file source reads, as far as it has to be known before it is opened.
 pub struct Columns {
@@ -47,7 +47,11 @@ impl Columns {
         let csv =
             CsvOptions { delimiter: written.delimiter.unwrap_or(usual), null: written.null.to_string(), header: None };
         let mut messages = match (written.schema, first) {
-            (Some(schema), _) => schema.resolve(check).ok_or(None)?,
+            (Some(schema), found) => {
+                let messages = schema.resolve(check).ok_or(None)?;
+                found.into_iter().for_each(|found| warn_of_absent(&messages, found, format, &csv, schema, check));
+                messages
+            }
             (None, Some(first)) => infer(first, format, &csv)?,
             (None, None) => MessageSchema::default(),
         };
@@ -64,6 +68,32 @@ impl Columns {
         let mut fields = self.messages.arrow_fields();
         fields.extend(self.partitions.iter().map(|name| Field::new(name, DataType::Utf8, true)));
         fields
+    }
+}
+
+/// A column that the first file lacks is null, which is seldom meant. Fields of JSON come and go.
+fn warn_of_absent(
+    messages: &MessageSchema,
+    found: &Found,
+    format: Format,
+    csv: &CsvOptions,
+    schema: &At<SchemaSpec>,
+    check: &Check<'_>,
+) {
+    let Ok(there) = infer(found, format, csv) else { return };
+    let names = || {
+        there
+            .fields
+            .iter()
+            .map(|field| field.name.as_str())
+            .chain(found.partitions.iter().map(|(name, _)| name.as_str()))
+    };
+    let is_there = |field: &&MessageField| {
+        names().any(|name| *name == field.name || field.aliases.iter().any(|alias| alias == name))
+    };
+    for field in messages.fields.iter().filter(|field| format != Format::Json && !is_there(field)) {
+        let near = did_you_mean(&field.name, names());
+        check.findings.warning(&schema.span, format!("{} has no column `{}`{near}", found.name, field.name));
     }
 }
 

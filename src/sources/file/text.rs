@@ -18,6 +18,8 @@ use crate::formats::{
 const SAMPLE: u64 = 1 << 20;
 /// A line longer than this is a mistake rather than data.
 pub const LONGEST_LINE: u64 = 64 << 20;
+/// So much is kept of one.
+const KEPT: usize = 64 << 10;
 
 /// The first lines of a file.
 pub fn sample(path: &Path) -> Result<Vec<u8>> {
@@ -84,6 +86,10 @@ fn whole_lines(file: &mut File, from: u64, to: u64) -> std::io::Result<(u64, Vec
     file.seek(SeekFrom::Start(first))?;
     let mut block = Vec::with_capacity((to - first) as usize + 4096);
     file.by_ref().take(to - first).read_to_end(&mut block)?;
+    if from > 0 && !block.contains(&b'\n') {
+        // All of it belongs to a line that begins before.
+        return Ok((to, Vec::new()));
+    }
     while block.last().is_some_and(|byte| *byte != b'\n') && (block.len() as u64) < LONGEST_LINE {
         let more = file.by_ref().take(64 << 10).read_to_end(&mut block)?;
         if more == 0 {
@@ -136,7 +142,11 @@ impl Batches for Records {
                 Some(_) => record.is_empty(),
                 None => record.iter().all(u8::is_ascii_whitespace),
             };
-            if !blank {
+            if length as u64 >= LONGEST_LINE {
+                // Its end may be missing, and what is there look like a record.
+                let reason = format!("a line of {} MB or more", LONGEST_LINE >> 20);
+                bad.push(Bad { offset, raw: record[..KEPT].to_vec(), reason });
+            } else if !blank {
                 match self.decoder.decode(None, record) {
                     Ok(rows) => offsets.extend(std::iter::repeat_n(offset, rows)),
                     Err(error) => bad.push(Bad { offset, raw: record.to_vec(), reason: error.reason }),
