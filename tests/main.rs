@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on shall fail")]
 
 mod cli;
+mod cluster;
 mod coverage;
 mod fuzz_decode;
 mod golden;

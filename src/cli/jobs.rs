@@ -80,7 +80,7 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     }
     let mut head = format!("{}: {}\n", job.name, job.state);
     if let Some(failure) = &job.failure {
-        head.push_str(&format!("failure: {}\n", failure.message));
+        head.push_str(&format!("failure: {failure}\n"));
     }
     head.push_str(&format!("started: {}\n", job.started));
     if let Some(ended) = &job.ended {

@@ -51,7 +51,7 @@ pub fn wait_for(client: &Client, job: &JobReport, timeout: Option<Duration>) -> 
                 }
                 State::Done => return Ok(()),
                 State::Failed => {
-                    let failure = report.failure.map_or_else(|| "it failed".to_string(), |failure| failure.message);
+                    let failure = report.failure.as_deref().unwrap_or("it failed");
                     return Err(Error::Run(format!("`{name}`: {failure}")));
                 }
                 State::Running | State::Stopping => tokio::time::sleep(LOOK).await,

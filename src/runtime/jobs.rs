@@ -226,3 +226,88 @@ pub fn there_already(known: &Known) -> Error {
 fn known(prepared: &Prepared, id: String, hash: String) -> Known {
     Known { id, hash, start: prepared.start, plan: prepared.plan.clone(), job: Arc::clone(&prepared.job) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn submission(id: &str, name: &str) -> Submission {
+        let text = format!(
+            "version = 1\nname = \"{name}\"\n[sources.a]\ntype = \"generator\"\n\
+             [sinks.b]\ntype = \"discard\"\ninput = \"a\"\n"
+        );
+        let (base, path) = (PathBuf::new(), PathBuf::from("t.toml"));
+        Submission { id: id.to_string(), path, text, base, schemas: BTreeMap::new(), start: 1 }
+    }
+
+    fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<()> {
+        let submission = submission(id, name);
+        let (plan, _) = submission.plan()?;
+        let prepare = Prepare { job: name.to_string(), local_workers: 0..2, workers: 2, memory: 1 };
+        jobs.prepare(&submission, plan, &prepare)
+    }
+
+    fn names(jobs: &Jobs) -> Vec<String> {
+        jobs.list().into_iter().map(|known| format!("{} {}", known.id, known.job.state())).collect()
+    }
+
+    #[test]
+    fn a_name_is_taken_from_its_preparation_to_its_end() {
+        let jobs = Jobs::default();
+        prepare(&jobs, "1", "a").expect("free");
+        assert!(prepare(&jobs, "2", "a").is_err_and(|error| error.to_string().contains("being submitted")));
+        assert!(jobs.named("a").is_none(), "nobody sees it before it is built");
+        jobs.commit("1").expect("prepared");
+        let workers: Vec<_> = (0..2).filter_map(|_| jobs.build("1")).collect();
+        workers.iter().for_each(|prepared| prepared.job.enter());
+        assert!(
+            prepare(&jobs, "2", "a").is_err_and(|error| error.to_string().contains("another job `a` already, running"))
+        );
+        workers.iter().for_each(|prepared| prepared.job.leave());
+        assert_eq!(names(&jobs), ["1 done"]);
+        prepare(&jobs, "2", "a").expect("free again");
+        assert!(names(&jobs).is_empty(), "one name, one job");
+    }
+
+    #[test]
+    fn what_is_not_built_goes_away() {
+        let jobs = Jobs::default();
+        prepare(&jobs, "1", "a").expect("free");
+        jobs.abort("1");
+        assert!(jobs.commit("1").is_err() && jobs.build("1").is_none());
+        prepare(&jobs, "2", "a").expect("free");
+        jobs.tidy();
+        jobs.commit("2").expect("still there");
+        jobs.tidy();
+        assert!(jobs.build("2").is_some(), "what all have agreed on stays");
+        jobs.abort("2");
+        assert_eq!(names(&jobs), ["2 running"]);
+        prepare(&jobs, "3", "b").expect("free");
+        if let Some(entry) = jobs.lock().entries.last_mut() {
+            entry.stage = Stage::Prepared(Instant::now() - UNBUILT - Duration::from_secs(1));
+        }
+        jobs.tidy();
+        assert!(jobs.commit("3").is_err());
+    }
+
+    #[test]
+    fn not_all_that_has_ended_is_kept() {
+        let jobs = Jobs::default();
+        for number in 0..ENDED + 5 {
+            prepare(&jobs, &number.to_string(), &format!("job-{number}")).expect("free");
+            let prepared = jobs.build(&number.to_string()).expect("prepared");
+            prepared.job.enter();
+            prepared.job.leave();
+        }
+        jobs.tidy();
+        assert_eq!((jobs.list().len(), jobs.list()[0].id.as_str()), (ENDED, "5"));
+    }
+
+    #[test]
+    fn the_hash_is_of_the_text_and_its_schemas() {
+        let (one, mut other) = (submission("1", "a"), submission("2", "a"));
+        assert_eq!(one.hash(), other.hash());
+        other.schemas.insert("a.avsc".to_string(), "{}".to_string());
+        assert_ne!(one.hash(), other.hash());
+    }
+}

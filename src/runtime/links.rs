@@ -155,3 +155,84 @@ impl Stream for Link {
         self.socket.shutdown(how)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use timely::dataflow::operators::{Exchange, Input, Probe};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::Address;
+    use crate::runtime::handshake::{Identity, Member};
+    use crate::runtime::mesh::join;
+    use crate::runtime::runtime;
+
+    const PROCESSES: usize = 2;
+    const WORKERS: usize = 2;
+
+    fn meshes() -> Vec<Mesh> {
+        let runtime = runtime().expect("threads");
+        let bind = || runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
+        let listeners: Vec<TcpListener> = (0..PROCESSES).map(|_| bind()).collect();
+        let address = |listener: &TcpListener| Address::loopback(listener.local_addr().expect("an address").port());
+        let hosts: Vec<Address> = listeners.iter().map(address).collect();
+        let joins = listeners.into_iter().enumerate().map(|(index, listener)| {
+            let identity = Identity::new("1".to_string(), "c".to_string(), 1, PROCESSES, WORKERS);
+            let (member, hosts) = (Member { identity, index, token: None }, hosts.clone());
+            async move { join(listener, member, &hosts, Duration::from_secs(30)).await }
+        });
+        runtime.block_on(futures::future::try_join_all(joins)).expect("a mesh")
+    }
+
+    /// Exchanges numbers for a while; the worker `dies` panics in the middle.
+    fn generation(dies: Option<usize>) -> Vec<Result<()>> {
+        let threads = meshes().into_iter().enumerate().map(|(index, mesh)| {
+            std::thread::spawn(move || {
+                let links = Arc::new(Links::default());
+                let ends = Arc::clone(&links);
+                execute(mesh, index, WORKERS, &links, move |worker| {
+                    let (mut input, probe) = worker.dataflow::<u64, _, _>(|scope| {
+                        let (input, stream) = scope.new_input::<Vec<u64>>();
+                        let (probe, _) = stream.exchange(|number| *number).probe();
+                        (input, probe)
+                    });
+                    for round in 0..100 {
+                        assert!(dies != Some(worker.index()) || round < 50, "an operator has a bug");
+                        input.send(round);
+                        input.advance_to(round + 1);
+                        while probe.less_than(input.time()) {
+                            worker.step_or_park(Some(Duration::from_millis(10)));
+                        }
+                    }
+                    ends.end();
+                })
+            })
+        });
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic leaves it")).collect()
+    }
+
+    #[test]
+    fn a_mesh_ends_when_its_workers_have() {
+        assert!(generation(None).iter().all(Result::is_ok));
+    }
+
+    #[test]
+    fn a_panic_of_one_worker_ends_all_processes_at_once() {
+        for dies in 0..PROCESSES * WORKERS {
+            let began = Instant::now();
+            let results = generation(Some(dies));
+            let reasons: Vec<String> =
+                results.into_iter().filter_map(|result| Some(result.err()?.to_string())).collect();
+            assert_eq!(reasons.len(), PROCESSES);
+            assert!(reasons[dies / WORKERS].contains("a worker panicked"), "{reasons:?}");
+            assert!(
+                reasons[1 - dies / WORKERS].contains(&format!("process {} was lost", dies / WORKERS)),
+                "{reasons:?}"
+            );
+            assert!(began.elapsed() < Duration::from_secs(20));
+        }
+    }
+}

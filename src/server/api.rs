@@ -73,7 +73,7 @@ pub struct JobReport {
     pub state: State,
     /// Why it failed, if it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failure: Option<Failure>,
+    pub failure: Option<String>,
     /// When it began (RFC 3339).
     pub started: String,
     /// When it ended.
@@ -87,15 +87,6 @@ pub struct JobReport {
     pub rows_out: u64,
     /// Its nodes, in the order of the data.
     pub nodes: Vec<NodeReport>,
-}
-
-/// Why a job failed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Failure {
-    /// In words.
-    pub message: String,
-    /// The exit code that says so.
-    pub exit_code: u8,
 }
 
 /// What a node has counted, on all workers together.

@@ -12,7 +12,7 @@ use crate::config::{Address, Token};
 use crate::error::{Error, Result};
 
 /// How long a connection may take to come up.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Asks one process.
 #[derive(Clone)]

@@ -151,7 +151,7 @@ impl Show {
     }
 
     async fn run(mut self, to: Sender<Bytes>) {
-        let mut dropped = 0;
+        let (mut dropped, mut told) = (0, Instant::now());
         loop {
             let rows = tokio::select! {
                 rows = timeout(SIGN_OF_LIFE, self.watching.next()) => rows,
@@ -168,11 +168,11 @@ impl Show {
                 return;
             }
             dropped += self.watching.missed();
-            if dropped > 0 && (over || self.since.elapsed() >= Duration::from_secs(1)) {
+            if dropped > 0 && (over || told.elapsed() >= Duration::from_secs(1)) {
                 if to.send(format!("{{\"_dropped\":{dropped}}}\n").into()).await.is_err() {
                     return;
                 }
-                dropped = 0;
+                (dropped, told) = (0, Instant::now());
             }
             if over {
                 return;
@@ -205,6 +205,35 @@ impl Show {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_looks_learns_how_many_rows_are_not_shown() {
+        use arrow::array::{ArrayRef, Int64Array};
+        let tap = Arc::new(crate::runtime::tap::Tap::default());
+        let show = Show { watching: tap.watch(), columns: vec![0], since: Instant::now(), left: RATE };
+        let numbers = |from: usize| {
+            let column = Int64Array::from_iter_values((from..from + RATE).map(|number| number as i64));
+            RecordBatch::try_from_iter([("n", Arc::new(column) as ArrayRef)]).expect("rows")
+        };
+        tap.show(&numbers(0));
+        tap.show(&numbers(RATE));
+        tap.close();
+        let text = crate::runtime::blocking(SILENCE, async move {
+            let (sender, mut receiver) = channel(WAITING);
+            let shown = tokio::spawn(show.run(sender));
+            let mut text = Vec::new();
+            while let Some(part) = receiver.recv().await {
+                text.extend_from_slice(&part);
+            }
+            shown.await.map_err(Error::run)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        });
+        let text = text.expect("text");
+        let rows: Vec<&str> = text.lines().filter(|line| is_row(line.as_bytes())).collect();
+        let dropped: Vec<&str> = text.lines().filter(|line| line.contains("_dropped")).collect();
+        // Should a second pass meanwhile, more are shown.
+        assert!(rows.len() == RATE && dropped == [format!("{{\"_dropped\":{RATE}}}")] || rows.len() == 2 * RATE);
+    }
 
     #[test]
     fn rows_are_counted_and_signs_of_life_are_not() {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-pub use api::{Failure, JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
+pub use api::{JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
 pub use client::Client;
 pub use problem::Problem;
 pub use routes::ANSWER;

@@ -89,7 +89,7 @@ impl Peers {
     }
 }
 
-/// Says in which process it went wrong; what is wrong with the file is the same in all.
+/// Says in which process it went wrong.
 fn of_process(index: usize, error: Error) -> Error {
     let here = |message: String| format!("process {index}: {message}");
     match error {
@@ -97,6 +97,11 @@ fn of_process(index: usize, error: Error) -> Error {
         Error::Usage(message) => Error::Usage(here(message)),
         Error::Connect(message) => Error::Connect(here(message)),
         Error::TimedOut(message) => Error::TimedOut(here(message)),
+        // The file is fine where it was submitted: something that it names is not the same there.
+        Error::Dataflow(mut mistakes) => {
+            mistakes.list.iter_mut().for_each(|mistake| mistake.message = here(std::mem::take(&mut mistake.message)));
+            Error::Dataflow(mistakes)
+        }
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, SecondsFormat};
 
-use super::api::{Failure, JobReport, Jobs, NodeReport};
+use super::api::{JobReport, Jobs, NodeReport};
 use super::{App, Problem};
 use crate::batch::Epoch;
 use crate::metrics::Meter;
@@ -60,12 +60,11 @@ fn report(known: &Known) -> JobReport {
         })
         .collect();
     let left = |role: &str| nodes.iter().filter(|node| node.role == role).map(|node| node.rows_out).sum();
-    let failure = known.job.failure().map(|error| Failure { message: error.to_string(), exit_code: error.exit_code() });
     JobReport {
         name: known.job.name.clone(),
         id: known.id.clone(),
         state: known.job.state(),
-        failure,
+        failure: known.job.failure().map(|error| error.to_string()),
         started: time(known.start),
         ended: known.job.ended().map(time),
         hash: known.hash.clone(),
