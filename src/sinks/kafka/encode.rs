@@ -7,7 +7,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::error::Result;
-use crate::formats::write_json_lines;
+use crate::formats::JsonRows;
 use crate::spec::Projection;
 use crate::spec::expression::Scalar;
 use crate::words;
@@ -90,11 +90,11 @@ impl Encoder {
 
     /// The messages of `data`.
     pub fn encode(&self, data: &RecordBatch) -> Result<Messages> {
-        let payloads = Lines::of(&self.with_times_as_numbers(self.projection.apply(data)?)?)?;
+        let payloads = JsonRows::of(&self.with_times_as_numbers(self.projection.apply(data)?)?)?;
         let keys = match &self.key {
             Key::None => Keys::None,
             Key::Text(text) => Keys::Texts(text.evaluate(data)?.as_string::<i32>().clone()),
-            Key::Object(object) => Keys::Objects(Lines::of(&object.apply(data)?)?),
+            Key::Object(object) => Keys::Objects(JsonRows::of(&object.apply(data)?)?),
         };
         Ok(Messages { payloads, keys })
     }
@@ -116,25 +116,25 @@ impl Encoder {
 
 /// Messages of a batch.
 pub struct Messages {
-    payloads: Lines,
+    payloads: JsonRows,
     keys: Keys,
 }
 
 enum Keys {
     None,
     Texts(StringArray),
-    Objects(Lines),
+    Objects(JsonRows),
 }
 
 impl Messages {
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.payloads.ends.len()
+        self.payloads.len()
     }
 
     /// The payload of a message.
     pub fn payload(&self, row: usize) -> &[u8] {
-        self.payloads.line(row)
+        self.payloads.row(row)
     }
 
     /// The key of a message.
@@ -142,29 +142,8 @@ impl Messages {
         match &self.keys {
             Keys::None => None,
             Keys::Texts(texts) => texts.is_valid(row).then(|| texts.value(row).as_bytes()),
-            Keys::Objects(objects) => Some(objects.line(row)),
+            Keys::Objects(objects) => Some(objects.row(row)),
         }
-    }
-}
-
-/// Rows as JSON, one after another, and where each ends.
-struct Lines {
-    text: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Lines {
-    fn of(data: &RecordBatch) -> Result<Self> {
-        let mut text = Vec::new();
-        write_json_lines(&mut text, data)?;
-        // A line end within a text is escaped.
-        let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at).collect();
-        Ok(Lines { text, ends })
-    }
-
-    fn line(&self, row: usize) -> &[u8] {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] + 1 };
-        &self.text[start..self.ends[row]]
     }
 }
 
