@@ -72,7 +72,10 @@ pub fn canonical(column: &ArrayRef, kind: CqlType) -> Result<ArrayRef> {
 pub fn cells<'a>(column: &'a ArrayRef, kind: CqlType) -> Result<Cells<'a>> {
     fn bytes<'a, const N: usize>(value: impl Fn(usize) -> [u8; N] + 'a) -> Cells<'a> {
         Box::new(move |row, out| {
-            put(out, &value(row));
+            let mut cell = [0; 12];
+            cell[..4].copy_from_slice(&(N as i32).to_be_bytes());
+            cell[4..4 + N].copy_from_slice(&value(row));
+            out.extend_from_slice(&cell[..4 + N]);
             Ok(())
         })
     }

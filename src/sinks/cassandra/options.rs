@@ -136,7 +136,7 @@ impl OptionsSpec {
         let rows = within(&self.batch_rows, MOST_ROWS).unwrap_or(50) as usize;
         let limits = Limits {
             requests: in_flight.unwrap_or(REQUESTS_IN_FLIGHT),
-            rows: in_flight.map_or(BATCHES_IN_FLIGHT * rows, |_| usize::MAX),
+            rows: in_flight.map_or(REQUESTS_IN_FLIGHT.max(BATCHES_IN_FLIGHT * rows), |_| usize::MAX),
             rows_per_second,
             batch: BatchSize { rows, bytes: self.batch_bytes.0 as usize },
         };
