@@ -12,9 +12,19 @@ use xxhash_rust::xxh3::xxh3_64;
 /// State is kept and moved in this many groups of keys, whatever the number of workers.
 pub const KEY_GROUPS: u64 = 128;
 
+/// The group of the key with this hash.
+pub fn group(hash: u64) -> u8 {
+    (hash % KEY_GROUPS) as u8
+}
+
+/// The worker, of `workers`, that owns the keys of this group.
+pub fn owner_of_group(group: u8, workers: usize) -> usize {
+    usize::from(group) % workers
+}
+
 /// The worker, of `workers`, that owns the key with this hash.
 pub fn owner(hash: u64, workers: usize) -> usize {
-    ((hash % KEY_GROUPS) % workers as u64) as usize
+    owner_of_group(group(hash), workers)
 }
 
 /// Reads the key of each row of a batch as bytes: a single text column as it is, all else in Arrow's row format.
@@ -101,6 +111,36 @@ impl KeyIds {
     }
 }
 
+/// Numbers of keys, each once.
+#[derive(Default)]
+pub struct Touched {
+    words: Vec<u64>,
+}
+
+impl Touched {
+    /// Adds numbers below `bound`.
+    #[inline]
+    pub fn add(&mut self, ids: &[u32], bound: usize) {
+        if self.words.len() * 64 < bound {
+            self.words.resize(bound.div_ceil(64), 0);
+        }
+        for id in ids {
+            self.words[*id as usize / 64] |= 1 << (id % 64);
+        }
+    }
+
+    /// Takes all out, in order.
+    pub fn drain(&mut self, mut each: impl FnMut(u32)) {
+        for (at, word) in self.words.iter_mut().enumerate() {
+            let mut bits = std::mem::take(word);
+            while bits != 0 {
+                each((at * 64) as u32 + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +156,17 @@ mod tests {
             assert_eq!((ids.id(key.as_bytes()), ids.key(i as u32)), (i as u32, key.as_bytes()));
         }
         assert_eq!(ids.id(b""), 10_000);
+    }
+
+    #[test]
+    fn touched_numbers_come_out_once_and_in_order() {
+        let mut touched = Touched::default();
+        touched.add(&[130, 5, 64, 5, 63], 131);
+        let mut seen = Vec::new();
+        touched.drain(|id| seen.push(id));
+        assert_eq!(seen, vec![5, 63, 64, 130]);
+        touched.drain(|id| seen.push(id));
+        assert_eq!(seen.len(), 4);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     std::fs::write(&path, &text).map_err(cannot)?;
     let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;
     let prepare =
-        Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory: plan.job.settings.memory.0 };
+        Prepare::new(&plan, 0..workers, workers);
     let prepared = Arc::new(Prepared::new(plan, &prepare, start())?);
     let done = run_jobs(vec![prepared], workers, false);
     tell(format!("the dataflow file is {}; Parquet files with every row are beside it", path.display()));

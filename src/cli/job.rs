@@ -21,12 +21,7 @@ pub fn validate(files: &[PathBuf], connect: bool, json: bool) -> Result<()> {
     for file in files {
         match load(file) {
             Ok((plan, _)) if connect => {
-                let prepare = Prepare {
-                    job: plan.job.name.clone(),
-                    local_workers: 0..0,
-                    workers: 1,
-                    memory: plan.job.settings.memory.0,
-                };
+                let prepare = Prepare::new(&plan, 0..0, 1);
                 Prepared::new(plan, &prepare, start())?;
                 tell(format!("{}: fine, and everything it connects to is there", file.display()));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 
-use super::{Operator, OperatorPlan, OperatorSpec, Output, Routing};
+use super::{Built, OperatorPlan, OperatorSpec, Output, Transform};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::expression::{Scalar, condition};
@@ -34,12 +34,8 @@ struct FilterPlan {
 }
 
 impl OperatorPlan for FilterPlan {
-    fn routing(&self) -> Routing {
-        Routing::Anywhere
-    }
-
-    fn build(&self) -> Box<dyn Operator> {
-        Box::new(self.clone())
+    fn build(&self) -> Built {
+        Built::Stateless(Box::new(self.clone()))
     }
 
     fn details(&self) -> Vec<String> {
@@ -47,7 +43,7 @@ impl OperatorPlan for FilterPlan {
     }
 }
 
-impl Operator for FilterPlan {
+impl Transform for FilterPlan {
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
         let Some((data, kept)) = surviving(rows.data, &mut out.refused, |data| self.when.evaluate(data))? else {
             return Ok(());

@@ -19,7 +19,8 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::exchange::{To, address};
 use super::watermarks::{Watermarks, origin};
-use super::{Operator, Output};
+use super::state::{StateKeeper, changes};
+use super::{Operator, Output, Transform};
 use crate::batch::{Batch, Body, ByAddress, Epoch, Mark, Rows};
 use crate::error::Result;
 use crate::keys::KeyReader;
@@ -52,7 +53,7 @@ pub struct NodeContext {
 pub fn stateless<'s>(
     stream: Stream<'s, Epoch, Batch>,
     node: NodeContext,
-    mut operator: Box<dyn Operator>,
+    mut operator: Box<dyn Transform>,
 ) -> Stream<'s, Epoch, Batch> {
     let name = node.name.clone();
     stream.unary::<CapacityContainerBuilder<Batch>, _, _, _>(Pipeline, &name, move |_, _| {
@@ -79,14 +80,15 @@ pub fn keyed<'s>(
     edge: &Edge,
     node: NodeContext,
     operator: Box<dyn Operator>,
+    keeper: Option<StateKeeper>,
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let take = if edge.in_order { Take::AsTheyArrive } else { Take::CompleteAndSorted(Sorting::of(edge, &node)) };
     if edge.placed || stream.scope().peers() == 1 {
-        return Ok(drive(stream, Pipeline, take, node, operator));
+        return Ok(drive(stream, Pipeline, take, node, operator, keeper));
     }
     let keys = To::Owner(KeyReader::new(&edge.schema, &edge.key)?);
     let addressed = address(stream, edge, keys, Arc::clone(&node.job));
-    Ok(drive(addressed, DistributorPact(|_| ByAddress), take, node, operator))
+    Ok(drive(addressed, DistributorPact(|_| ByAddress), take, node, operator, keeper))
 }
 
 /// How the rows of an epoch are taken.
@@ -123,6 +125,7 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
     take: Take,
     node: NodeContext,
     mut operator: Box<dyn Operator>,
+    mut keeper: Option<StateKeeper>,
 ) -> Stream<'s, Epoch, Batch> {
     let name = node.name.clone();
     let origin = origin(node.index, stream.scope().index());
@@ -137,6 +140,9 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
             }
             input.for_each(|capability, batch| epochs.push(*capability.time(), || capability.retain(0), batch.take()));
             while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
+                if let Some(keeper) = &mut keeper {
+                    keeper.pass(*ready.capability.time(), |_| changes(operator.as_mut()));
+                }
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
                     for rows in node.run(|out| operator.rows(rows, out)).rows {
@@ -157,6 +163,10 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                     };
                     session.give_container(&mut Batch::new(Body::Mark(mark)));
                 }
+            }
+            if let Some(keeper) = &mut keeper {
+                let reached = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
+                keeper.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), |_| changes(operator.as_mut()));
             }
         }
     })
@@ -266,6 +276,11 @@ impl<C: Clone> Epochs<C> {
             Body::Rows(rows) => waiting.rows.push(rows),
             Body::Mark(mark) => waiting.marks.push(mark),
         }
+    }
+
+    /// The least epoch that waits.
+    fn least(&self) -> Option<Epoch> {
+        self.waiting.first_key_value().map(|(epoch, _)| *epoch)
     }
 
     /// The next epoch, in order, of which something can be taken. `earlier` tells whether an earlier epoch may

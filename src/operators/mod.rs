@@ -6,9 +6,11 @@
 pub mod exchange;
 mod filter;
 mod indicators;
+pub mod gate;
 pub mod keyed;
 pub mod order;
 mod select;
+pub mod state;
 pub mod watermarks;
 
 pub use indicators::{NULL_UNTIL_WARM, signature};
@@ -33,25 +35,22 @@ pub trait OperatorSpec: Send + Sync {
     fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
 }
 
-/// Where an operator takes its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Routing {
-    /// Wherever they are, in any order of epochs: it keeps no state.
-    Anywhere,
-    /// At the worker that owns their key, epochs in order.
-    ByKey,
-}
-
 /// An operator, checked and typed.
 pub trait OperatorPlan: Send + Sync {
-    /// Where it takes its rows.
-    fn routing(&self) -> Routing;
     /// The running operator; this cannot fail.
-    fn build(&self) -> Box<dyn Operator>;
+    fn build(&self) -> Built;
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// A running operator, on one worker.
+pub enum Built {
+    /// Takes rows wherever they are, in any order of epochs: it keeps no state.
+    Stateless(Box<dyn Transform>),
+    /// Takes rows at the worker that owns their key, epochs in order, and its state is kept in checkpoints.
+    Keyed(Box<dyn Operator>),
 }
 
 /// What an operator has made of its input.
@@ -65,7 +64,14 @@ pub struct Output {
     pub refused: Vec<Refused>,
 }
 
-/// A running operator, on one worker.
+/// An operator without state.
+pub trait Transform {
+    /// Takes rows, at least one.
+    fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()>;
+}
+
+/// An operator with state. What it keeps between rows is part of every checkpoint: there is no default for that, so that
+/// it cannot be forgotten.
 pub trait Operator {
     /// Takes rows, at least one, in order.
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()>;
@@ -73,4 +79,22 @@ pub trait Operator {
     fn watermark(&mut self, _time: i64, _out: &mut Output) -> Result<()> {
         Ok(())
     }
+    /// What its state is called, and the version of its format.
+    fn state(&self) -> StateKind;
+    /// Puts every key whose state has changed since this was asked last, or was put back; all keys at first.
+    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()>;
+    /// Puts back the state of one key, from what `snapshot` has put under the same kind of state.
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 }
+
+/// What the bytes of a state mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateKind {
+    /// Its name; with what it depends on, such as the arguments of indicators.
+    pub name: String,
+    /// The version of its format.
+    pub version: u16,
+}
+
+/// Takes the state of a key, of this group of keys; nothing where the key is gone.
+pub type Put<'a> = dyn FnMut(u8, &[u8], Option<Vec<u8>>) + 'a;

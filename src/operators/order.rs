@@ -1,18 +1,24 @@
 //! `order = "event_time"`: holds a source's rows until its watermark has passed them, and sorts them by
 //! (event time, `seq`): for topics that are not keyed like the job.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampNanosecondType;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Operator, OperatorPlan, Output, Routing};
+use super::{Operator, Output, Put, StateKind};
 use crate::batch::Rows;
 use crate::error::Result;
+use crate::keys::{KeyReader, group};
+use crate::spec::Edge;
 
-/// Sorts rows whose event time stands in column `time` and whose `seq` in `seq`.
+/// Sorts rows by two of their columns.
 #[derive(Clone)]
 pub struct OrderPlan {
     /// Position of event time.
@@ -21,13 +27,13 @@ pub struct OrderPlan {
     pub seq: usize,
 }
 
-impl OperatorPlan for OrderPlan {
-    fn routing(&self) -> Routing {
-        Routing::ByKey
-    }
-
-    fn build(&self) -> Box<dyn Operator> {
-        Box::new(ByEventTime { plan: self.clone(), held: Vec::new(), source: 0 })
+impl OrderPlan {
+    /// The running operator, for rows of `edge` that come from the source at position `source` of the plan.
+    pub fn build(&self, edge: &Edge, source: u16) -> Result<Box<dyn Operator>> {
+        let keys = KeyReader::new(&edge.schema, &edge.key)?;
+        let state = StateKind { name: format!("rows {}", edge.schema), version: 1 };
+        let stored = BTreeSet::new();
+        Ok(Box::new(ByEventTime { plan: self.clone(), held: Vec::new(), source, keys, state, stored }))
     }
 }
 
@@ -35,6 +41,10 @@ struct ByEventTime {
     plan: OrderPlan,
     held: Vec<Held>,
     source: u16,
+    keys: KeyReader,
+    state: StateKind,
+    /// The key groups of which rows were held at the last checkpoint.
+    stored: BTreeSet<u8>,
 }
 
 /// Rows that wait, as they came.
@@ -72,7 +82,6 @@ impl ByEventTime {
 
 impl Operator for ByEventTime {
     fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
-        self.source = rows.source;
         self.hold(rows.data);
         Ok(())
     }
@@ -86,27 +95,98 @@ impl Operator for ByEventTime {
         out.rows.push(Rows { data: take_record_batch(&all, &order)?, source: self.source });
         Ok(())
     }
+
+    fn state(&self) -> StateKind {
+        self.state.clone()
+    }
+
+    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()> {
+        let groups = self.groups()?;
+        let gone: Vec<u8> = self.stored.iter().copied().filter(|group| !groups.contains_key(group)).collect();
+        gone.into_iter().for_each(|group| put(group, b"", None));
+        self.stored = groups.keys().copied().collect();
+        for (group, batches) in groups {
+            put(group, b"", Some(to_ipc(&batches)?));
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, _key: &[u8], value: &[u8]) -> Result<()> {
+        for rows in StreamReader::try_new(value, None)? {
+            self.hold(rows?);
+        }
+        self.stored.extend(self.groups()?.into_keys());
+        Ok(())
+    }
+}
+
+impl ByEventTime {
+    /// The rows that wait, by the group of their key.
+    fn groups(&self) -> Result<BTreeMap<u8, Vec<RecordBatch>>> {
+        let mut groups: BTreeMap<u8, Vec<RecordBatch>> = BTreeMap::new();
+        for Held { rows, .. } in &self.held {
+            let mut indices: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
+            self.keys.for_each(rows, |row, key| indices.entry(group(xxh3_64(key))).or_default().push(row as u32))?;
+            for (group, indices) in indices {
+                groups.entry(group).or_default().push(take_record_batch(rows, &UInt32Array::from(indices))?);
+            }
+        }
+        Ok(groups)
+    }
+}
+
+fn to_ipc(batches: &[RecordBatch]) -> Result<Vec<u8>> {
+    let Some(first) = batches.first() else { return Ok(Vec::new()) };
+    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    Ok(writer.into_inner()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, TimestampNanosecondArray};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
+    use crate::spec::EdgeKind;
+    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 
-    fn rows(rows: &[(i64, i64)]) -> Rows {
-        let schema = Arc::new(Schema::new(vec![
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
             Field::new("time", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
             Field::new("seq", DataType::Int64, false),
-        ]));
+            Field::new("symbol", DataType::Utf8, false),
+        ]))
+    }
+
+    fn build() -> Box<dyn Operator> {
+        let edge = Edge {
+            schema: schema(),
+            visible: 3,
+            key: vec![2],
+            kind: EdgeKind::Append,
+            placed: false,
+            in_order: true,
+        };
+        OrderPlan { time: 0, seq: 1 }.build(&edge, 7).expect("a key of text")
+    }
+
+    fn rows(rows: &[(i64, i64)]) -> Rows {
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
         let seqs = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
-        Rows { data: RecordBatch::try_new(schema, vec![Arc::new(times), Arc::new(seqs)]).expect("rows"), source: 0 }
+        let symbols = StringArray::from_iter_values(rows.iter().map(|row| format!("S{}", row.1)));
+        let columns: Vec<arrow::array::ArrayRef> = vec![Arc::new(times), Arc::new(seqs), Arc::new(symbols)];
+        Rows { data: RecordBatch::try_new(schema(), columns).expect("rows"), source: 7 }
+    }
+
+    fn seqs(out: &Output) -> Vec<i64> {
+        let of = |rows: &Rows| rows.data.column(1).as_primitive::<Int64Type>().values().to_vec();
+        out.rows.iter().flat_map(of).collect()
     }
 
     #[test]
     fn rows_leave_in_order_of_event_time_once_the_watermark_has_passed() {
-        let mut operator = OrderPlan { time: 0, seq: 1 }.build();
+        let mut operator = build();
         let mut out = Output::default();
         operator.rows(rows(&[(30, 1), (10, 2)]), &mut out).expect("rows");
         operator.rows(rows(&[(20, 4), (20, 3)]), &mut out).expect("rows");
@@ -114,11 +194,25 @@ mod tests {
         operator.watermark(20, &mut out).expect("watermark");
         operator.watermark(21, &mut out).expect("watermark");
         operator.watermark(i64::MAX, &mut out).expect("close");
-        let seqs: Vec<i64> = out
-            .rows
-            .iter()
-            .flat_map(|rows| rows.data.column(1).as_primitive::<Int64Type>().values().to_vec())
-            .collect();
-        assert_eq!(seqs, vec![2, 3, 4, 1]);
+        assert_eq!(seqs(&out), vec![2, 3, 4, 1]);
+    }
+
+    #[test]
+    fn rows_that_wait_are_part_of_the_state() {
+        let (mut before, mut after) = (build(), build());
+        let mut out = Output::default();
+        before.rows(rows(&[(30, 1), (10, 2), (20, 3)]), &mut out).expect("rows");
+        let mut state = BTreeMap::new();
+        let mut store = |operator: &mut dyn Operator| {
+            operator.snapshot(&mut |group, key, value| drop(state.insert((group, key.to_vec()), value))).expect("state");
+            state.clone()
+        };
+        for ((_, key), value) in store(before.as_mut()) {
+            after.restore(&key, &value.expect("there")).expect("a state");
+        }
+        after.watermark(25, &mut out).expect("watermark");
+        assert_eq!((seqs(&out), out.rows[0].source), (vec![2, 3], 7));
+        let left: Vec<_> = store(after.as_mut()).into_values().flatten().collect();
+        assert_eq!(left.len(), 1, "what has left is gone");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Operator, OperatorPlan, OperatorSpec, Output, Routing};
+use super::{Built, OperatorPlan, OperatorSpec, Output, Transform};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::{At, Check, Edge, Fields, Projection, Select, surviving};
@@ -28,16 +28,12 @@ struct SelectPlan {
 }
 
 impl OperatorPlan for SelectPlan {
-    fn routing(&self) -> Routing {
-        Routing::Anywhere
-    }
-
-    fn build(&self) -> Box<dyn Operator> {
-        Box::new(self.clone())
+    fn build(&self) -> Built {
+        Built::Stateless(Box::new(self.clone()))
     }
 }
 
-impl Operator for SelectPlan {
+impl Transform for SelectPlan {
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
         if let Some((_, data)) = surviving(rows.data, &mut out.refused, |data| self.projection.apply(data))? {
             out.rows.push(Rows { data, source: rows.source });

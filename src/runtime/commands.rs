@@ -7,6 +7,8 @@ use std::thread::Thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::{Decision, Part};
+use crate::batch::Epoch;
 use crate::error::{Error, Result};
 
 /// Commands that wait for the first worker.
@@ -26,6 +28,27 @@ pub enum Command {
         id: String,
         /// Why it failed, if it did: then it ends without draining.
         failure: Option<String>,
+    },
+    /// A decision of the leader of a job.
+    Decided {
+        /// The job.
+        id: String,
+        /// What was decided.
+        decision: Decision,
+    },
+    /// A process has written its part of a checkpoint.
+    Written {
+        /// The job.
+        id: String,
+        /// The part.
+        part: Part,
+    },
+    /// A source wants to open epochs behind the horizon.
+    Wanted {
+        /// The job.
+        id: String,
+        /// The epoch.
+        epoch: Epoch,
     },
     /// Stop all jobs and end.
     End {

@@ -1,6 +1,6 @@
 //! The loop of one worker of a cluster: takes commands, builds and lets go of dataflows, steps or sleeps.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -8,10 +8,11 @@ use timely::synchronization::Sequencer;
 use timely::worker::Worker;
 
 use super::{Command, Installed, Process};
+use crate::batch::Epoch;
 use crate::error::Error;
 
 /// How long a worker sleeps where nothing wakes it.
-const PARK: Duration = Duration::from_millis(500);
+const PARK: Duration = Duration::from_millis(100);
 
 /// Runs one worker of `process` until the cluster ends. `began` is about the same instant in all processes: the
 /// sequencer orders commands by the time that has passed since.
@@ -24,6 +25,8 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
     let mut installed = Installed::default();
     // Failures that all processes know of.
     let mut told = HashSet::new();
+    // The furthest epochs that sources here have asked for.
+    let mut wanted = HashMap::new();
     let mut ending = false;
     while !(ending && installed.is_empty()) {
         if first {
@@ -34,6 +37,9 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                     sequencer.push(Command::Stop { id, failure });
                 }
             }
+        }
+        if first {
+            checkpoints(&mut installed, &mut wanted).for_each(|command| sequencer.push(command));
         }
         for command in sequencer.by_ref() {
             match command {
@@ -47,6 +53,11 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                 Command::Stop { id, failure } => {
                     told.extend(failure.is_some().then(|| id.clone()));
                     stop(process, &id, failure);
+                }
+                Command::Decided { id, decision } => installed.take_decision(&id, decision),
+                Command::Written { id, part } => installed.take_part(&id, part),
+                Command::Wanted { id, epoch } => {
+                    installed.jobs().filter(|(other, _)| *other == id).for_each(|(_, job)| job.boundaries.want(epoch));
                 }
                 Command::End { process: by } => {
                     process.end(by);
@@ -71,6 +82,20 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
 fn failures(installed: &Installed) -> Vec<(String, Error)> {
     let failed = installed.jobs().filter(|(_, job)| job.failed());
     failed.filter_map(|(id, job)| Some((id.to_string(), job.failure()?))).collect()
+}
+
+/// What the checkpoints of jobs bring with them.
+fn checkpoints(installed: &mut Installed, wanted: &mut HashMap<String, Epoch>) -> impl Iterator<Item = Command> + use<> {
+    let mut commands = Vec::new();
+    commands.extend(installed.parts().into_iter().map(|(id, part)| Command::Written { id, part }));
+    for (id, job) in installed.jobs() {
+        let Some(epoch) = job.boundaries.wanted() else { continue };
+        if wanted.insert(id.to_string(), epoch) != Some(epoch) {
+            commands.push(Command::Wanted { id: id.to_string(), epoch });
+        }
+    }
+    commands.extend(installed.decisions().into_iter().map(|(id, decision)| Command::Decided { id, decision }));
+    commands.into_iter()
 }
 
 fn stop(process: &Process, id: &str, failure: Option<String>) {

@@ -2,11 +2,18 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use chrono::{DateTime, SecondsFormat};
+
 use crate::batch::Epoch;
 
 /// Microseconds since 1970 UTC.
 pub fn now() -> Epoch {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_micros() as Epoch)
+}
+
+/// An instant, in microseconds since 1970 UTC, as text.
+pub fn rfc3339(instant: Epoch) -> String {
+    DateTime::from_timestamp_micros(instant as i64).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// Names the epoch that is open now: the clock, rounded down to a multiple of the epoch's length, and never

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use timely::worker::Worker;
 
-use super::{Job, Prepared, render};
+use super::{Decision, Job, Leader, Part, Prepared, Rendered, render};
 
 /// The jobs that a worker runs.
 #[derive(Default)]
@@ -14,29 +14,36 @@ pub struct Installed {
 
 struct Dataflow {
     id: String,
-    job: Arc<Job>,
+    prepared: Arc<Prepared>,
     index: usize,
+    /// On one worker of all, where there are checkpoints.
+    leader: Option<Leader>,
 }
 
 impl Installed {
-    /// Builds the dataflow of `prepared`, known as `id`.
+    /// Builds the dataflow of `prepared`, known as `id`. One worker of all leads it.
     pub fn build(&mut self, worker: &mut Worker, id: &str, prepared: &Arc<Prepared>) {
         let index = worker.next_dataflow_index();
         prepared.job.enter();
-        render(worker, prepared);
-        self.list.push(Dataflow { id: id.to_string(), job: Arc::clone(&prepared.job), index });
+        let rendered = render(worker, prepared);
+        let leader = (worker.index() == 0).then(|| lead(prepared, rendered)).flatten();
+        self.list.push(Dataflow { id: id.to_string(), prepared: Arc::clone(prepared), index, leader });
     }
 
-    /// Lets go of the jobs whose dataflow has ended: all is written, and no operator has anything left to do.
+    /// Lets go of the jobs that have ended: the dataflow is gone, as all is written and no operator has anything left
+    /// to do, and their last checkpoint is complete.
     pub fn sweep(&mut self, worker: &Worker) {
         if self.list.is_empty() {
             return;
         }
         let alive = worker.installed_dataflows();
         self.list.retain(|dataflow| {
-            let runs = alive.contains(&dataflow.index);
+            let job = &dataflow.prepared.job;
+            let runs = alive.contains(&dataflow.index)
+                || !(job.failed() || job.boundaries.settled())
+                || dataflow.leader.as_ref().is_some_and(|leader| !leader.is_done());
             if !runs {
-                dataflow.job.leave();
+                job.leave();
             }
             runs
         });
@@ -49,7 +56,33 @@ impl Installed {
 
     /// The jobs that run, by their id.
     pub fn jobs(&self) -> impl Iterator<Item = (&str, &Arc<Job>)> {
-        self.list.iter().map(|dataflow| (dataflow.id.as_str(), &dataflow.job))
+        self.list.iter().map(|dataflow| (dataflow.id.as_str(), &dataflow.prepared.job))
+    }
+
+    /// What this process has written of checkpoints since this was asked last.
+    pub fn parts(&self) -> Vec<(String, Part)> {
+        let kept = self.list.iter().filter_map(|dataflow| Some((&dataflow.id, dataflow.prepared.kept.as_ref()?)));
+        let parts = kept.flat_map(|(id, kept)| kept.checkpointing.complete().into_iter().map(|part| (id.clone(), part)));
+        parts.collect()
+    }
+
+    /// Hands a part to the leader of its job, if it is here.
+    pub fn take_part(&mut self, id: &str, part: Part) {
+        let leader = self.list.iter_mut().find(|dataflow| dataflow.id == id).and_then(|found| found.leader.as_mut());
+        leader.into_iter().for_each(|leader| leader.part(part.clone()));
+    }
+
+    /// What the leaders that are here have decided.
+    pub fn decisions(&mut self) -> Vec<(String, Decision)> {
+        let leaders = self.list.iter_mut().filter_map(|dataflow| Some((&dataflow.id, dataflow.leader.as_mut()?)));
+        leaders.flat_map(|(id, leader)| leader.decide().into_iter().map(|decision| (id.clone(), decision))).collect()
+    }
+
+    /// A decision of the leader of a job takes effect in this process.
+    pub fn take_decision(&self, id: &str, decision: Decision) {
+        if let Some(dataflow) = self.list.iter().find(|dataflow| dataflow.id == id) {
+            dataflow.prepared.take(decision);
+        }
     }
 
     /// Drops all dataflows as they are: for the end of a worker whose peers have failed.
@@ -57,6 +90,13 @@ impl Installed {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        self.list.drain(..).for_each(|dataflow| dataflow.job.leave());
+        self.list.drain(..).for_each(|dataflow| dataflow.prepared.job.leave());
     }
+}
+
+fn lead(prepared: &Arc<Prepared>, rendered: Rendered) -> Option<Leader> {
+    let kept = prepared.kept.as_ref()?;
+    let manifest = kept.resumed.as_ref().map(|resumed| &resumed.manifest);
+    let (job, checkpointing) = (Arc::clone(&prepared.job), Arc::clone(&kept.checkpointing));
+    Some(Leader::new(job, checkpointing, kept.settings.clone(), manifest, (rendered.sources, rendered.durable)))
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
+use super::boundaries::{Boundaries, Move};
 use super::epochs;
 use super::tap::Tap;
 use crate::batch::Epoch;
@@ -42,6 +43,12 @@ impl std::fmt::Display for State {
 pub struct Job {
     /// The name of the job.
     pub name: String,
+    /// How far its sources may go.
+    pub boundaries: Boundaries,
+    /// A clock cuts the epochs of one of its sources.
+    clock: AtomicBool,
+    /// It is asked to end: at once, or at a last checkpoint.
+    draining: AtomicBool,
     stop: AtomicBool,
     failure: Mutex<Option<Error>>,
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
@@ -59,10 +66,18 @@ struct Crew {
 }
 
 impl Job {
-    /// A job that runs.
+    /// A job that runs, without checkpoints.
     pub fn new(name: &str) -> Arc<Job> {
+        Job::within(name, Boundaries::none())
+    }
+
+    /// A job that runs within `boundaries`.
+    pub fn within(name: &str, boundaries: Boundaries) -> Arc<Job> {
         Arc::new(Job {
             name: name.to_string(),
+            boundaries,
+            clock: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             failure: Mutex::default(),
             meters: Mutex::default(),
@@ -72,20 +87,53 @@ impl Job {
         })
     }
 
-    /// Asks the job to drain and end.
+    /// Asks the job to drain and end; where there are checkpoints, with a last one.
     pub fn stop(&self) {
-        if !self.stop.swap(true, Ordering::Relaxed) {
-            // A source that waits for its server would otherwise learn of it late. One whose dataflow has ended
-            // needs not know.
-            for source in lock(&self.sources).drain(..) {
-                let _ = source.activate();
-            }
+        self.draining.store(true, Ordering::Relaxed);
+        if !self.boundaries.any() {
+            self.stop_now();
         }
     }
 
-    /// Wakes `source` when the job is asked to end.
-    pub fn wake_to_stop(&self, source: SyncActivator) {
+    fn stop_now(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+        if !self.stop.swap(true, Ordering::Relaxed) {
+            self.wake();
+        }
+    }
+
+    /// Takes a move of the leader.
+    pub fn take(&self, step: Move) {
+        self.boundaries.take(step);
+        self.wake();
+    }
+
+    /// Wakes the sources: one that waits for its server would otherwise learn late of what has changed.
+    fn wake(&self) {
+        for source in lock(&self.sources).iter() {
+            // One whose dataflow has ended needs not know.
+            let _ = source.activate();
+        }
+    }
+
+    /// Wakes `source` when the job is asked to end, or may go on.
+    pub fn wake_source(&self, source: SyncActivator) {
         lock(&self.sources).push(source);
+    }
+
+    /// A clock cuts the epochs of one of its sources; otherwise all readers cut theirs.
+    pub fn cut_by_clock(&self) {
+        self.clock.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a clock cuts the epochs of one of its sources.
+    pub fn is_cut_by_clock(&self) -> bool {
+        self.clock.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is asked to end.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
     }
 
     /// Whether it shall end: sources read no more.
@@ -97,7 +145,7 @@ impl Job {
     pub fn fail(&self, error: Error) {
         tracing::debug!(job = self.name, "{error}");
         lock(&self.failure).get_or_insert(error);
-        self.stop();
+        self.stop_now();
     }
 
     /// Why the job failed, if it has.
@@ -142,7 +190,7 @@ impl Job {
         match (self.ended(), self.failure()) {
             (Some(_), Some(_)) => State::Failed,
             (Some(_), None) => State::Done,
-            (None, _) if self.stopping() => State::Stopping,
+            (None, _) if self.draining() => State::Stopping,
             (None, _) => State::Running,
         }
     }

@@ -1,7 +1,9 @@
 //! Running plans: prepared once a process, rendered on every worker, driven to their end; in this process alone
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
+mod boundaries;
 mod build;
+mod checkpointing;
 mod commands;
 mod drive;
 pub mod epochs;
@@ -10,25 +12,31 @@ pub mod hosts;
 mod installed;
 mod job;
 mod jobs;
+mod leader;
 pub mod links;
 pub mod mesh;
 mod prepare;
 mod process;
 mod rehearse;
 mod render;
+mod resume;
 mod run;
 pub mod tap;
 mod workers;
 
+pub use boundaries::{Boundaries, Boundary, Move};
 pub use build::build_id;
+pub use checkpointing::{Checkpointing, Part};
 pub use commands::{Command, Commands};
 pub use drive::drive;
 pub use installed::Installed;
 pub use job::{Job, State};
 pub use jobs::{Jobs, Known, Submission, there_already};
-pub use prepare::{Prepare, Prepared, blocking, runtime, start};
+pub use leader::{Decision, Leader};
+pub use prepare::{Keeping, Prepare, Prepared, blocking, runtime, start};
 pub use process::{Process, no_such_job};
 pub use rehearse::rehearse;
-pub use render::render;
+pub use render::{Rendered, render};
+pub use resume::Resumed;
 pub use run::{Ended, Local, run_local};
 pub use workers::Workers;

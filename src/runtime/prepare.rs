@@ -8,20 +8,25 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::Job;
-use super::epochs;
+use super::boundaries::Boundaries;
+use super::leader::Settings;
+use super::{Checkpointing, Decision, Job, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::sinks::PreparedSink;
 use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
 use crate::sinks::dead_letters_kafka::in_topic;
-use crate::sources::PreparedSource;
+use crate::sources::{OnGap, PreparedSource};
 use crate::sources::shape::OnError;
 use crate::spec::{DeadLettersTo, Plan, Role};
+use crate::state::Checkpoints;
 
 /// How long the last dead letters may take to be kept.
 const KEPT: Duration = Duration::from_secs(30);
+
+/// Epochs that may be opened before the leader has come round.
+const FIRST_EPOCHS: Epoch = 1024;
 
 /// What sources and sinks are prepared with.
 pub struct Prepare {
@@ -33,6 +38,48 @@ pub struct Prepare {
     pub workers: usize,
     /// How much each worker may have read and not yet written, in bytes.
     pub memory: u64,
+    /// Where its state is kept, if it is.
+    pub keeping: Option<Keeping>,
+}
+
+impl Prepare {
+    /// To run `plan` on the local ones of so many workers, its state kept nowhere.
+    pub fn new(plan: &Plan, local_workers: Range<usize>, workers: usize) -> Self {
+        let memory = plan.job.settings.memory.0;
+        Prepare { job: plan.job.name.clone(), local_workers, workers, memory, keeping: None }
+    }
+
+    /// Where `node` stood in the checkpoint that the job goes on from.
+    pub fn positions(&self, node: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let resumed = self.keeping.as_ref().and_then(|keeping| keeping.resumed.as_ref());
+        resumed.into_iter().flat_map(move |resumed| resumed.positions(node))
+    }
+
+    /// What is done where messages that the job would go on with are not there any more.
+    pub fn on_gap(&self) -> OnGap {
+        self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.on_gap)
+    }
+}
+
+/// How the state of a job is kept.
+#[derive(Clone)]
+pub struct Keeping {
+    /// Where.
+    pub checkpoints: Checkpoints,
+    /// The generation of the cluster.
+    pub generation: u64,
+    /// This process, and how many there are.
+    pub process: usize,
+    /// How many processes there are.
+    pub processes: usize,
+    /// The id of the job.
+    pub id: String,
+    /// The hash of its dataflow file.
+    pub hash: String,
+    /// What it goes on from.
+    pub resumed: Option<Arc<Resumed>>,
+    /// What is done where messages that it would go on with are not there any more.
+    pub on_gap: OnGap,
 }
 
 /// A plan whose sources and sinks are open in this process.
@@ -46,6 +93,18 @@ pub struct Prepared {
     sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
     sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
     letters: Arc<dyn DeadLetters>,
+    /// Its checkpoints, where there are any.
+    pub kept: Option<Kept>,
+}
+
+/// The checkpoints of a job that is prepared.
+pub struct Kept {
+    /// Takes the state of its nodes.
+    pub checkpointing: Arc<Checkpointing>,
+    /// What it goes on from.
+    pub resumed: Option<Arc<Resumed>>,
+    /// What its leader has to know.
+    pub settings: Settings,
 }
 
 impl Prepared {
@@ -60,7 +119,27 @@ impl Prepared {
             }
         }
         let letters = dead_letters(&plan)?;
-        Ok(Prepared::with(plan, sources, sinks, letters, start))
+        let prepared = Prepared::with(plan, sources, sinks, letters, start);
+        match &prepare.keeping {
+            Some(keeping) => prepared.keeping(keeping, prepare.workers),
+            None => Ok(prepared),
+        }
+    }
+
+    fn keeping(self, keeping: &Keeping, workers: usize) -> Result<Prepared> {
+        let Keeping { checkpoints, generation, process, processes, id, hash, resumed, .. } = keeping.clone();
+        let mut origin = self.start;
+        let mut number = 0;
+        if let Some(resumed) = &resumed {
+            resumed.check(&self.plan)?;
+            (origin, number) = (resumed.origin(self.start), resumed.manifest.number);
+        }
+        let name = self.plan.job.name.clone();
+        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, number));
+        let checkpointing = Checkpointing::new(checkpoints, generation, process, &job);
+        let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
+        let settings = Settings { name, id, hash, workers, processes, every, keep, origin };
+        Ok(Prepared { job, kept: Some(Kept { checkpointing, resumed, settings }), ..self })
     }
 
     /// A plan with sources and sinks that are open already.
@@ -71,7 +150,7 @@ impl Prepared {
         letters: Arc<dyn DeadLetters>,
         start: Epoch,
     ) -> Prepared {
-        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters }
+        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters, kept: None }
     }
 
     /// The source at position `node` of the plan.
@@ -88,6 +167,20 @@ impl Prepared {
     pub fn refusals(&self, node: &str, on_error: OnError, meter: Meter) -> Refusals {
         let (job, node) = (self.plan.job.name.clone(), node.to_string());
         Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
+    }
+
+    /// A decision of the job's leader takes effect in this process.
+    pub fn take(&self, decision: Decision) {
+        if let Decision::Complete(number) = decision
+            && number > self.job.boundaries.complete()
+        {
+            for (node, sink) in &self.sinks {
+                if let Err(error) = sink.completed(number) {
+                    self.job.fail(error.of_node(&self.plan.nodes[*node].name));
+                }
+            }
+        }
+        decision.take(&self.job);
     }
 
     /// Waits until all dead letters are kept.

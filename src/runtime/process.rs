@@ -123,12 +123,7 @@ impl Process {
             return Err(Error::connect(reason));
         }
         let (plan, warnings) = submission.plan()?;
-        let prepare = Prepare {
-            job: plan.job.name.clone(),
-            local_workers: self.local_workers(),
-            workers: self.workers * self.hosts.len(),
-            memory: plan.job.settings.memory.0,
-        };
+        let prepare = Prepare::new(&plan, self.local_workers(), self.workers * self.hosts.len());
         self.jobs.prepare(submission, plan, &prepare)?;
         Ok(warnings)
     }

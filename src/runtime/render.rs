@@ -13,33 +13,47 @@ use timely::worker::Worker;
 use super::prepare::Prepared;
 use crate::batch::{Batch, Epoch};
 use crate::error::{Error, Result};
+use crate::operators::gate::gate;
 use crate::operators::keyed::{NodeContext, keyed, stateless};
-use crate::operators::{OperatorPlan, Routing};
+use crate::operators::state::StateKeeper;
+use crate::operators::{Built, Operator, OperatorPlan};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
 use crate::sources::shape::OnError;
 use crate::spec::{Edge, PlannedNode, Role};
 
+/// What can be seen of a dataflow from outside.
+#[derive(Default)]
+pub struct Rendered {
+    /// Behind the readers of all its sources.
+    pub sources: Probe<Epoch>,
+    /// Behind all its sinks: what it has passed is durable.
+    pub durable: Probe<Epoch>,
+}
+
 /// Builds the dataflow of `prepared` on this worker.
-pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) {
-    // Behind all its sinks: what it has passed is durable.
-    let durable = Probe::new();
+pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Rendered {
+    let rendered = Rendered::default();
     let name = prepared.plan.job.name.clone();
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
         let by_time = ordered_by_time(prepared).into();
-        let renderer = Renderer { scope, prepared, durable: &durable, by_time };
+        let gate = prepared.kept.is_some().then(|| gate(scope, &prepared.job));
+        let renderer = Renderer { scope, prepared, rendered: &rendered, by_time, gate };
         if let Err(error) = renderer.render() {
             prepared.job.fail(error);
         }
     });
+    rendered
 }
 
 struct Renderer<'a, 's> {
     scope: Scope<'s, Epoch>,
     prepared: &'a Arc<Prepared>,
-    durable: &'a Probe<Epoch>,
+    rendered: &'a Rendered,
     by_time: Arc<[u16]>,
+    /// Set where there are checkpoints.
+    gate: Option<Stream<'s, Epoch, Batch>>,
 }
 
 /// The sources whose rows are ordered by event time.
@@ -95,26 +109,34 @@ impl<'s> Renderer<'_, 's> {
         let (refusals, job) = (context.refusals.clone(), Arc::clone(&context.job));
         let (worker, workers) = (self.scope.index(), self.scope.peers());
         let settings = &self.prepared.plan.job.settings;
-        let start = self.prepared.start;
+        let from = self.prepared.start;
+        let start = self.prepared.kept.as_ref().map_or(from, |kept| kept.settings.origin);
         let stream = feed(
             self.scope,
             Feed {
                 node: context,
                 epoch: settings.epoch.max(Duration::from_millis(10)),
-                start,
-                durable: self.durable.clone(),
+                start: from,
+                durable: self.rendered.durable.clone(),
                 memory: settings.memory.0 as usize,
+                keeper: self.keeper(&node.name),
             },
-            |wake| source.reader(ReaderContext { worker, workers, node: index, job, start, refusals, wake }),
+            |wake| source.reader(ReaderContext { worker, workers, node: index, job, start, from, refusals, wake }),
         );
+        let stream = stream.probe_with(&self.rendered.sources);
+        let stream = match &self.gate {
+            Some(gate) => self.scope.concatenate([stream, gate.clone()]),
+            None => stream,
+        };
         match &plan.shape().order {
             None => Ok(stream),
             Some(order) => {
                 let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
                 // With counters of its own: every row has left the source before.
-                let meter = self.prepared.job.meter(&format!("{}.order", node.name), self.scope.index());
+                let name = format!("{}.order", node.name);
+                let meter = self.prepared.job.meter(&name, self.scope.index());
                 let context = NodeContext { meter, ..self.context(index, node, OnError::DeadLetter) };
-                keyed(stream, &edge, context, order.build())
+                self.keyed(stream, &edge, &name, context, order.build(&edge, index as u16)?)
             }
         }
     }
@@ -149,17 +171,40 @@ impl<'s> Renderer<'_, 's> {
         plan: &dyn OperatorPlan,
     ) -> Result<Stream<'s, Epoch, Batch>> {
         let context = self.context(index, node, OnError::DeadLetter);
-        match plan.routing() {
-            Routing::Anywhere => Ok(stateless(input, context, plan.build())),
-            Routing::ByKey => keyed(input, edge, context, plan.build()),
+        match plan.build() {
+            Built::Stateless(transform) => Ok(stateless(input, context, transform)),
+            Built::Keyed(operator) => self.keyed(input, edge, &node.name, context, operator),
         }
+    }
+
+    /// Runs an operator that keeps its state under `name`.
+    fn keyed(
+        &self,
+        input: Stream<'s, Epoch, Batch>,
+        edge: &Edge,
+        name: &str,
+        context: NodeContext,
+        mut operator: Box<dyn Operator>,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
+        if let Some(resumed) = self.prepared.kept.as_ref().and_then(|kept| kept.resumed.as_ref()) {
+            resumed.restore(name, operator.as_mut(), self.scope.index(), self.scope.peers())?;
+        }
+        keyed(input, edge, context, operator, self.keeper(name))
+    }
+
+    /// Keeps the state of `node` on this worker, where there are checkpoints.
+    fn keeper(&self, node: &str) -> Option<StateKeeper> {
+        let kept = self.prepared.kept.as_ref()?;
+        let (job, checkpointing) = (Arc::clone(&self.prepared.job), Arc::clone(&kept.checkpointing));
+        Some(StateKeeper::new(node.to_string(), self.scope.index(), job, checkpointing))
     }
 
     fn sink(&self, input: Stream<'s, Epoch, Batch>, edge: &Edge, index: usize, node: &PlannedNode) -> Result<()> {
         let Role::Sink(plan) = &node.role else { return Err(broken(node)) };
         let sink = self.prepared.sink(index).ok_or_else(|| broken(node))?;
         let context = self.context(index, node, OnError::DeadLetter);
-        drain(input, edge, context, &plan.placement(), sink.as_ref())?.probe_with(self.durable);
+        let keeper = self.keeper(&node.name);
+        drain(input, edge, context, &plan.placement(), sink.as_ref(), keeper)?.probe_with(&self.rendered.durable);
         Ok(())
     }
 }

@@ -82,11 +82,24 @@ fn drive(worker: &mut Worker, jobs: &[Arc<Prepared>], panicked: &AtomicBool) {
     let mut installed = Installed::default();
     jobs.iter().for_each(|prepared| installed.build(worker, &prepared.job.name, prepared));
     while !installed.is_empty() {
+        if worker.index() == 0 {
+            lead(&mut installed);
+        }
         worker.step_or_park(Some(PARK));
         installed.sweep(worker);
         if panicked.load(Ordering::Relaxed) {
             // What the broken worker held will never come.
             installed.abandon(worker);
         }
+    }
+}
+
+/// In one process what the leaders of jobs decide takes effect at once.
+fn lead(installed: &mut Installed) {
+    for (id, part) in installed.parts() {
+        installed.take_part(&id, part);
+    }
+    for (id, decision) in installed.decisions() {
+        installed.take_decision(&id, decision);
     }
 }

@@ -17,6 +17,7 @@ use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::operators::exchange::{To, address};
 use crate::operators::keyed::{NodeContext, Sorting, sort};
+use crate::operators::state::{StateKeeper, positions};
 use crate::runtime::epochs;
 use crate::spec::Edge;
 
@@ -27,6 +28,7 @@ pub fn drain<'s>(
     node: NodeContext,
     placement: &Placement,
     prepared: &dyn PreparedSink,
+    keeper: Option<StateKeeper>,
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let alone = stream.scope().peers() == 1;
     let sorted = matches!(placement, Placement::Gathered | Placement::ByColumnsSorted(_));
@@ -39,10 +41,10 @@ pub fn drain<'s>(
         }
     };
     Ok(match to.filter(|_| !alone) {
-        None => run(stream, Pipeline, hold, node, prepared),
+        None => run(stream, Pipeline, hold, node, prepared, keeper),
         Some(to) => {
             let addressed = address(stream, edge, to, Arc::clone(&node.job));
-            run(addressed, DistributorPact(|_| ByAddress), hold, node, prepared)
+            run(addressed, DistributorPact(|_| ByAddress), hold, node, prepared, keeper)
         }
     })
 }
@@ -53,6 +55,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
     hold: Option<Sorting>,
     node: NodeContext,
     prepared: &dyn PreparedSink,
+    keeper: Option<StateKeeper>,
 ) -> Stream<'s, Epoch, Batch> {
     let scope = stream.scope();
     let name = node.name.clone();
@@ -65,8 +68,10 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
             refusals: node.refusals.clone(),
             wake: scope.worker().sync_activator_for(info.address.to_vec()),
         });
+        // Rows may wait here for the horizon to move.
+        node.job.wake_source(scope.worker().sync_activator_for(info.address.to_vec()));
         let mut state =
-            Draining { node, hold, sink: Some(sink), epochs: BTreeMap::new(), queue: VecDeque::new(), flushed: 0 };
+            Draining { node, hold, sink: Some(sink), epochs: BTreeMap::new(), queue: VecDeque::new(), flushed: 0, keeper };
         move |(input, frontier), _output| {
             input.for_each(|capability, batch| {
                 if let Body::Rows(rows) = batch.take() {
@@ -89,6 +94,8 @@ struct Draining {
     epochs: BTreeMap<Epoch, Open>,
     queue: VecDeque<(Epoch, Rows)>,
     flushed: Epoch,
+    /// Writes down what the sink has open, where there are checkpoints.
+    keeper: Option<StateKeeper>,
 }
 
 struct Open {
@@ -118,12 +125,22 @@ impl Draining {
         let frontier = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
         self.release_complete(frontier)?;
         let Some(sink) = &mut self.sink else { return Ok(()) };
-        while sink.ready() {
-            let Some((epoch, rows)) = self.queue.pop_front() else { break };
-            sink.write(epoch, &rows.data)?;
-            self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
+        let mut written;
+        loop {
+            let limit = self.keeper.as_ref().map_or(Epoch::MAX, StateKeeper::limit);
+            while sink.ready() {
+                let Some((epoch, rows)) = next_before(limit, &mut self.queue) else { break };
+                sink.write(epoch, &rows.data)?;
+                self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
+            }
+            written = least(&self.queue, frontier);
+            let Some(keeper) = self.keeper.as_mut().filter(|_| written >= limit && limit < Epoch::MAX) else { break };
+            keeper.pass(written, |number| sink.checkpoint(number).map(positions));
+            if keeper.limit() == limit {
+                // Not a boundary but the horizon.
+                break;
+            }
         }
-        let written = written(&self.queue, frontier);
         if written > self.flushed {
             sink.flush(written)?;
             self.flushed = written;
@@ -163,9 +180,15 @@ impl Draining {
     }
 }
 
+/// The next rows of an epoch before `limit`.
+fn next_before(limit: Epoch, queue: &mut VecDeque<(Epoch, Rows)>) -> Option<(Epoch, Rows)> {
+    let at = queue.iter().position(|(epoch, _)| *epoch < limit)?;
+    queue.remove(at)
+}
+
 /// The least epoch of which rows may still be written. Those of a later one may stand before those of an earlier
 /// one in the queue: they come from several workers.
-fn written(queue: &VecDeque<(Epoch, Rows)>, frontier: Epoch) -> Epoch {
+fn least(queue: &VecDeque<(Epoch, Rows)>, frontier: Epoch) -> Epoch {
     queue.iter().map(|(epoch, _)| *epoch).min().map_or(frontier, |least| least.min(frontier))
 }
 
@@ -179,9 +202,9 @@ mod tests {
     fn an_epoch_is_written_when_none_of_its_rows_is_queued() {
         let rows = || Rows { data: RecordBatch::new_empty(Arc::new(Schema::empty())), source: 0 };
         let mut queue = VecDeque::from([(20, rows()), (10, rows()), (30, rows())]);
-        assert_eq!(written(&queue, 40), 10);
-        assert_eq!(written(&queue, 5), 5);
+        assert_eq!(least(&queue, 40), 10);
+        assert_eq!(least(&queue, 5), 5);
         queue.clear();
-        assert_eq!(written(&queue, 40), 40);
+        assert_eq!(least(&queue, 40), 40);
     }
 }

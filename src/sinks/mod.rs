@@ -28,6 +28,7 @@ use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
 use crate::sinks::dead_letters::Refusals;
 use crate::spec::{At, Check, Edge, Fields};
+use crate::state::Entry;
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
@@ -79,6 +80,10 @@ pub trait SinkPlan: Send + Sync {
 pub trait PreparedSink: Send + Sync {
     /// The sink of one worker; this cannot fail.
     fn open(&self, context: SinkContext) -> Box<dyn Sink>;
+    /// Checkpoint `number` is complete: what it holds of this sink may be seen by others.
+    fn completed(&self, _number: u64) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the sink of one worker is given.
@@ -110,6 +115,11 @@ pub trait Sink {
     /// The least epoch of which something is not acknowledged yet; it wakes its worker when that changes.
     fn unacknowledged(&mut self) -> Result<Option<Epoch>> {
         Ok(None)
+    }
+    /// All rows before the boundary of checkpoint `number` were written, and nothing of later ones: tells what the
+    /// checkpoint must know to go on from here.
+    fn checkpoint(&mut self, _number: u64) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
     }
     /// All rows were written and acknowledged, and no more come.
     fn close(&mut self) -> Result<()> {

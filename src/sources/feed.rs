@@ -14,6 +14,7 @@ use timely::scheduling::{Activator, SyncActivator};
 use super::{Cut, Read, Reader};
 use crate::batch::{Batch, Body, Epoch, Mark, Rows};
 use crate::operators::keyed::NodeContext;
+use crate::operators::state::{StateKeeper, positions};
 use crate::runtime::epochs::{EpochClock, until_next};
 
 /// Batches taken from the reader before the rest of the dataflow has its turn.
@@ -35,6 +36,8 @@ pub struct Feed {
     pub durable: Probe<Epoch>,
     /// How many bytes may be read and not yet durable.
     pub memory: usize,
+    /// Writes down where the reader stands, where there are checkpoints.
+    pub keeper: Option<StateKeeper>,
 }
 
 /// The rows of the reader that `open` makes.
@@ -47,8 +50,11 @@ pub fn feed<'s>(
     source::<Epoch, CapacityContainerBuilder<Batch>, _, _>(scope, &name, move |capability, info| {
         let activator = scope.activator_for(Rc::clone(&info.address));
         let wake = scope.worker().sync_activator_for(info.address.to_vec());
-        feed.node.job.wake_to_stop(wake.clone());
+        feed.node.job.wake_source(wake.clone());
         let reader = open(wake);
+        if reader.cut() == Cut::Clock {
+            feed.node.job.cut_by_clock();
+        }
         let mut state = Feeding::new(feed, reader, activator, capability);
         move |output| {
             state.turn(|capability, body| output.session(capability).give_container(&mut Batch::new(body)));
@@ -67,6 +73,8 @@ struct Feeding {
     announced: bool,
     /// When the clock wakes the source next.
     alarm: Option<Instant>,
+    /// Rows of an epoch that may not be opened yet.
+    ahead: Option<Read>,
 }
 
 impl Feeding {
@@ -81,6 +89,7 @@ impl Feeding {
             waiting_since: None,
             announced: false,
             alarm: None,
+            ahead: None,
         }
     }
 
@@ -88,7 +97,8 @@ impl Feeding {
         if self.feed.node.job.stopping() {
             self.capability = None;
         }
-        let Some(capability) = &mut self.capability else { return };
+        self.end_at_the_last_boundary();
+        let Some(capability) = &mut self.capability else { return self.pass(Epoch::MAX) };
         if !self.announced {
             self.announced = true;
             for origin in self.reader.origins() {
@@ -99,11 +109,10 @@ impl Feeding {
         // An epoch that the reader cuts becomes durable only once it has been read to its end.
         let mut uncut = Some(*capability.time());
         if self.reader.cut() == Cut::Clock {
-            let epoch = self.clock.now();
-            if epoch > *capability.time() {
-                capability.downgrade(&epoch);
-            }
+            // Where the horizon is near, what comes still belongs before it.
+            let epoch = self.clock.now().min(self.feed.node.job.boundaries.horizon() - 1);
             uncut = None;
+            self.advance(epoch);
             self.wake_at_next(epoch);
         }
         let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
@@ -126,6 +135,31 @@ impl Feeding {
         self.activator.activate();
     }
 
+    /// Moves on to `epoch`, where it is a later one.
+    fn advance(&mut self, epoch: Epoch) {
+        if self.capability.as_ref().is_some_and(|capability| epoch > *capability.time()) {
+            self.pass(epoch);
+            self.capability.as_mut().into_iter().for_each(|capability| capability.downgrade(&epoch));
+        }
+    }
+
+    /// Nothing before `epoch` is read any more: where the reader stands belongs to the checkpoints before it.
+    fn pass(&mut self, epoch: Epoch) {
+        let (keeper, reader) = (&mut self.feed.keeper, &self.reader);
+        if let Some(keeper) = keeper {
+            keeper.pass(epoch, |_| reader.position().map(positions));
+        }
+    }
+
+    /// The clock opens no epoch behind the last boundary; a reader that cuts epochs has to come to it first.
+    fn end_at_the_last_boundary(&mut self) {
+        let job = &self.feed.node.job;
+        if job.draining() && job.boundaries.last().is_some() && (self.reader.cut() == Cut::Clock || self.ahead.is_some())
+        {
+            self.capability = None;
+        }
+    }
+
     /// One alarm at a time: a busy source has thousands of turns in an epoch.
     fn wake_at_next(&mut self, epoch: Epoch) {
         let now = Instant::now();
@@ -138,8 +172,10 @@ impl Feeding {
 
     /// Takes one thing from the reader; whether there may be more.
     fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, Body)) -> bool {
-        let Some(capability) = &mut self.capability else { return false };
-        let read = match self.reader.read() {
+        if self.capability.is_none() {
+            return false;
+        }
+        let read = match self.ahead.take().map_or_else(|| self.reader.read(), Ok) {
             Ok(read) => read,
             Err(error) => {
                 self.feed.node.job.fail(error.of_node(&self.feed.node.name));
@@ -148,10 +184,15 @@ impl Feeding {
             }
         };
         match read {
+            Read::Rows { epoch: Some(epoch), .. } | Read::Advance(epoch)
+                if !self.feed.node.job.boundaries.may_open(epoch) =>
+            {
+                self.ahead = Some(read);
+                false
+            }
             Read::Rows { epoch, data, bytes, extent } => {
-                if let Some(epoch) = epoch.filter(|epoch| epoch > capability.time()) {
-                    capability.downgrade(&epoch);
-                }
+                epoch.into_iter().for_each(|epoch| self.advance(epoch));
+                let Some(capability) = &self.capability else { return false };
                 self.outstanding.add(*capability.time(), bytes);
                 let meter = &self.feed.node.meter;
                 meter.rows_out.inc_by(data.num_rows() as u64);
@@ -164,13 +205,11 @@ impl Feeding {
                 true
             }
             Read::Mark(mark) => {
-                send(capability, Body::Mark(mark));
+                self.capability.iter().for_each(|capability| send(capability, Body::Mark(mark)));
                 true
             }
             Read::Advance(epoch) => {
-                if epoch > *capability.time() {
-                    capability.downgrade(&epoch);
-                }
+                self.advance(epoch);
                 true
             }
             Read::Idle(after) => {
@@ -180,10 +219,11 @@ impl Feeding {
                 false
             }
             Read::End => {
-                for origin in self.reader.origins() {
+                for (origin, capability) in self.reader.origins().into_iter().zip(self.capability.iter().cycle()) {
                     send(capability, Body::Mark(Mark::Close { origin }));
                 }
                 self.capability = None;
+                self.pass(Epoch::MAX);
                 false
             }
         }

@@ -8,6 +8,7 @@ use crate::batch::Origin;
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, JsonDecoder, JsonOptions, MessageSchema};
 use crate::operators::watermarks::origin;
+use crate::state::Entry;
 
 /// JSON lines in place of a source; they are read by the first worker, in one epoch.
 pub struct Lines {
@@ -45,6 +46,10 @@ impl Reader for LinesReader {
 
     fn origins(&self) -> Vec<Origin> {
         vec![origin(self.context.node, self.context.worker)]
+    }
+
+    fn position(&self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
     }
 
     fn read(&mut self) -> Result<Read> {

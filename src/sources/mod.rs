@@ -11,6 +11,8 @@ pub mod lines;
 pub mod seq;
 pub mod shape;
 
+pub use kafka::OnGap;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use crate::formats::MessageSchema;
 use crate::runtime::{Job, Prepare};
 use crate::sinks::dead_letters::Refusals;
 use crate::spec::{At, Check, Edge, Fields};
+use crate::state::Entry;
 use shape::ShapePlan;
 
 /// Unique within a source, rising within a partition.
@@ -85,8 +88,10 @@ pub struct ReaderContext {
     pub node: usize,
     /// The job.
     pub job: Arc<Job>,
-    /// The first epoch of the job.
+    /// The epoch that rows are counted from, where a reader cuts epochs by rows.
     pub start: Epoch,
+    /// The first epoch to be read: what is before it was read before a restart.
+    pub from: Epoch,
     /// What becomes of records that cannot be used.
     pub refusals: Refusals,
     /// Wakes the source when there is something to read.
@@ -133,6 +138,9 @@ pub trait Reader {
     fn origins(&self) -> Vec<Origin>;
     /// The next thing there is.
     fn read(&mut self) -> Result<Read>;
+    /// Where it stands, all that it has handed out being before: what it must know to go on from here. A reader that cuts
+    /// epochs is told by them ([`ReaderContext::from`]) and has nothing to say.
+    fn position(&self) -> Result<Vec<Entry>>;
     /// Everything of epochs before `frontier` is durable in all sinks.
     fn durable(&mut self, _frontier: Epoch) {}
 }

@@ -95,6 +95,8 @@ pub struct JobSpec {
     pub epoch: Duration,
     /// How often state is saved.
     pub checkpoint: Duration,
+    /// How many checkpoints are kept.
+    pub keep: usize,
     /// Where undecodable records go.
     pub dead_letters: DeadLettersTo,
     /// How much each worker may have read and not yet written.
@@ -113,6 +115,7 @@ impl JobSpec {
         JobSpec {
             epoch: epoch.map_or(Duration::from_millis(100), |epoch| epoch.value),
             checkpoint: fields.get("checkpoint", "how often state is saved").or(Duration::from_secs(10)),
+            keep: fields.get("keep", "how many checkpoints are kept; 3 by default").or(3u64).clamp(1, 1000) as usize,
             dead_letters: fields
                 .get("dead_letters", "a folder, or { kafka = \"topic\" }: where undecodable records go")
                 .or(DeadLettersTo::Folder("dead-letters/".to_string())),

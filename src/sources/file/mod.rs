@@ -35,6 +35,7 @@ use crate::operators::watermarks::origin;
 use crate::runtime::Prepare;
 use crate::sinks::dead_letters::Place;
 use crate::spec::{At, Check, Edge, Fields};
+use crate::state::Entry;
 use crate::words;
 
 /// Rows in a batch.
@@ -99,7 +100,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
 }
 
 impl SourceSpec for FileSpec {
-    fn plan(&self, _name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
+    fn plan(&self, name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
         let findings = check.findings;
         let delimiter = match self.delimiter.as_ref().map(|delimiter| (delimiter, delimiter.as_bytes())) {
             None => None,
@@ -122,6 +123,7 @@ impl SourceSpec for FileSpec {
         };
         let (edge, shape) = self.shape.plan(columns.fields(), SeqLayout::Parts, check)?;
         let plan = FilePlan {
+            name: name.value.clone(),
             location,
             format: columns.format,
             schema: Arc::new(Schema::new(columns.fields())),
@@ -138,6 +140,7 @@ impl SourceSpec for FileSpec {
 
 #[derive(Clone)]
 struct FilePlan {
+    name: String,
     location: PathBuf,
     format: Format,
     csv: CsvOptions,
@@ -151,8 +154,16 @@ struct FilePlan {
 }
 
 impl SourcePlan for FilePlan {
-    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
+    fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
         let found = splits::find(&self.location)?;
+        let before = prepare.positions(&self.name).find(|(key, _)| *key == FILES);
+        if before.is_some_and(|(_, files)| files != splits::fingerprint(&found).as_bytes()) {
+            let path = self.location.display();
+            return Err(Error::Unsafe(format!(
+                "`{}`: the files at {path} are not those that the checkpoint knows; put them back, or begin anew",
+                self.name
+            )));
+        }
         if found.is_empty() {
             return Err(Error::connect(format!("there is no file {}", self.location.display())));
         }
@@ -211,7 +222,7 @@ impl PreparedSource for Prepared {
             // One for all workers: how far event time has come is told by what stands before in the files, whoever
             // reads it, and so does not depend on how many read.
             origin: origin(context.node, 0),
-            pace: Pace::new(self.plan.speed, context.start, self.plan.epoch),
+            pace: Pace::new(self.plan.speed, context.start, context.from, self.plan.epoch),
             watermark: Watermark::default(),
             context,
         })
@@ -229,6 +240,9 @@ trait Batches {
     /// The raw bytes of the record at `offset`, where the format has such.
     fn raw(&self, offset: u64) -> Option<&[u8]>;
 }
+
+/// The key under which a checkpoint knows the files.
+const FILES: &[u8] = b"files";
 
 /// A record that could not be read.
 struct Bad {
@@ -286,6 +300,12 @@ impl Reader for FileReader {
         if self.reads { vec![self.origin] } else { Vec::new() }
     }
 
+    fn position(&self) -> Result<Vec<Entry>> {
+        // What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
+        let value = Some(splits::fingerprint(&self.found).into_bytes());
+        Ok(vec![Entry { key: FILES.to_vec(), value }])
+    }
+
     fn read(&mut self) -> Result<Read> {
         if let Some(time) = self.watermark.latest.filter(|_| std::mem::take(&mut self.watermark.due)) {
             let time = time.saturating_sub(self.plan.shape.lateness);
@@ -305,6 +325,10 @@ impl Reader for FileReader {
 
 impl FileReader {
     fn open_next(&mut self) -> Result<bool> {
+        // What was read before a restart is not read again.
+        while self.splits.get(self.next).is_some_and(|split| self.context.start + split.first_epoch + split.epochs <= self.context.from) {
+            self.next += self.stride;
+        }
         let Some(split) = self.splits.get(self.next) else { return Ok(false) };
         let found = &self.found[split.file];
         let batches: Box<dyn Batches> = match &split.part {
@@ -326,12 +350,14 @@ impl FileReader {
         let split = &self.splits[open.split];
         let mut bad = Vec::new();
         let batch = open.batches.next(&mut bad)?;
+        let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
+        let read_before = epoch < self.context.from;
+        bad.retain(|_| !read_before);
         for Bad { offset, raw, reason } in bad {
             let path = &self.found[split.file].name;
             let place = Place { topic: path, partition: split.file as i32, offset: offset as i64, timestamp: None };
             self.context.refusals.refuse(&place, None, Some(&raw), &reason)?;
         }
-        let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
         let Some((messages, offsets)) = batch else {
             let extent = open.bytes_left;
             self.open = None;
@@ -340,6 +366,9 @@ impl FileReader {
             return Ok(Read::Rows { epoch: None, data, bytes: 0, extent });
         };
         open.batch += 1;
+        if read_before && self.plan.speed == Speed::Max {
+            return Ok(Read::Rows { epoch: None, data: RecordBatch::new_empty(Arc::new(Schema::empty())), bytes: 0, extent: 0 });
+        }
         let bytes = messages.get_array_memory_size();
         let extent = (split.bytes / split.batches.max(1)).min(open.bytes_left);
         open.bytes_left -= extent;

@@ -46,6 +46,8 @@ impl FromToml for Speed {
 pub struct Pace {
     speed: f64,
     start: Epoch,
+    /// Rows of epochs before this one were read before a restart.
+    from: Epoch,
     epoch: u64,
     began: Option<(Instant, i64)>,
     held: VecDeque<(RecordBatch, u64)>,
@@ -54,9 +56,9 @@ pub struct Pace {
 
 impl Pace {
     /// Nothing held yet.
-    pub fn new(speed: Speed, start: Epoch, epoch: Duration) -> Self {
+    pub fn new(speed: Speed, start: Epoch, from: Epoch, epoch: Duration) -> Self {
         let speed = if let Speed::Times(times) = speed { times } else { 1.0 };
-        Pace { speed, start, epoch: epoch.as_micros() as u64, began: None, held: VecDeque::new(), named: start }
+        Pace { speed, start, from, epoch: epoch.as_micros() as u64, began: None, held: VecDeque::new(), named: start }
     }
 
     /// Holds rows; `extent` is counted when the last of them leave.
@@ -72,7 +74,8 @@ impl Pace {
         let (data, extent) = self.held.front()?;
         let times = data.column_by_name(TIME)?.as_primitive::<TimestampNanosecondType>().values().clone();
         let (instant, first) = *self.began.get_or_insert_with(|| (Instant::now(), times[0]));
-        let passed = instant.elapsed().as_nanos() as f64 * self.speed;
+        let before = Duration::from_micros(self.from - self.start);
+        let passed = (before + instant.elapsed()).as_nanos() as f64 * self.speed;
         let after = |time: i64| time.saturating_sub(first) as f64;
         let epoch_of = |time: i64| {
             let microseconds = (after(time) / self.speed / 1e3).max(0.0) as u64;
@@ -95,6 +98,10 @@ impl Pace {
         match self.held.front_mut() {
             Some(front) if !all => front.0 = rest,
             _ => drop(self.held.pop_front()),
+        }
+        if epoch < self.from {
+            let data = out.slice(0, 0);
+            return Some((Read::Rows { epoch: None, data, bytes: 0, extent }, None));
         }
         let bytes = out.get_array_memory_size() * out.num_rows() / (out.num_rows() + rest_rows(&self.held)).max(1);
         Some((Read::Rows { epoch: Some(epoch), data: out, bytes, extent }, times[..due].iter().copied().max()))

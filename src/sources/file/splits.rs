@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::Xxh3;
+
 use super::{BATCH_ROWS, EPOCH_BATCHES, Format, parquet, remote};
 use crate::error::{Error, Result};
 
@@ -59,6 +61,16 @@ pub enum Part {
         /// The byte after its last.
         to: u64,
     },
+}
+
+/// Names and sizes of files, in short.
+pub fn fingerprint(found: &[Found]) -> String {
+    let mut hash = Xxh3::new();
+    for file in found {
+        hash.update(file.name.as_bytes());
+        hash.update(&file.bytes.to_le_bytes());
+    }
+    format!("{} files, {:016x}", found.len(), hash.digest())
 }
 
 /// The files at `location` (a file, a folder, a glob, or a place in an object store), sorted by name.

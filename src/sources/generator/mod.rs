@@ -17,6 +17,7 @@ use crate::operators::watermarks::origin;
 use crate::runtime::Prepare;
 use crate::sources::file::Speed;
 use crate::spec::{At, Check, Edge, Fields, nanoseconds};
+use crate::state::Entry;
 use arrow::array::{Float64Array, StringArray, TimestampNanosecondArray};
 use arrow::datatypes::{Schema, TimeUnit};
 use market::{Market, MarketConfig, Side, Tick};
@@ -168,7 +169,7 @@ impl SourcePlan for GeneratorPlan {
 impl PreparedSource for GeneratorPlan {
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
         let (worker, workers) = (context.worker as u32, context.workers as u32);
-        Box::new(GeneratorReader {
+        let mut reader = GeneratorReader {
             market: Market::new(&self.config, worker, workers),
             counts: vec![0; self.config.symbols as usize],
             names: (0..self.config.symbols).map(Market::symbol_name).collect(),
@@ -178,10 +179,13 @@ impl PreparedSource for GeneratorPlan {
             start: context.start,
             began: Instant::now(),
             step: 0,
+            first: 0,
             ticks: Vec::new(),
             share: self.config.step as u64 / context.workers as u64,
             watermark: None,
-        })
+        };
+        reader.skip_to(context.from);
+        Box::new(reader)
     }
 
     fn extent(&self) -> Option<u64> {
@@ -200,6 +204,8 @@ struct GeneratorReader {
     start: Epoch,
     began: Instant,
     step: u64,
+    /// The step that it began with.
+    first: u64,
     ticks: Vec<Tick>,
     /// What a step adds to the extent.
     share: u64,
@@ -213,6 +219,26 @@ impl GeneratorReader {
             Speed::Times(_) => self.start + step * self.plan.epoch.as_micros() as u64,
             Speed::Max => self.start + step,
         }
+    }
+
+    /// Goes through the steps before `from` once more: the same seed makes the same market.
+    fn skip_to(&mut self, from: Epoch) {
+        while self.epoch(self.step) < from && !self.is_over() {
+            self.ticks.clear();
+            self.market.step(&mut self.ticks);
+            self.ticks.iter().for_each(|tick| self.counts[tick.symbol as usize] += 1);
+            self.step += 1;
+            self.watermark = Some(self.passed());
+        }
+        self.first = self.step;
+    }
+
+    fn is_over(&self) -> bool {
+        self.plan.end.is_some_and(|end| self.market.watermark() >= end)
+    }
+
+    fn passed(&self) -> i64 {
+        self.market.watermark().saturating_sub(self.shaper.plan().lateness)
     }
 
     fn rows(&mut self) -> Result<RecordBatch> {
@@ -249,16 +275,20 @@ impl Reader for GeneratorReader {
         vec![self.origin]
     }
 
+    fn position(&self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
+
     fn read(&mut self) -> Result<Read> {
         if let Some(time) = self.watermark.take() {
             return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
         }
-        if self.plan.end.is_some_and(|end| self.market.watermark() >= end) {
+        if self.is_over() {
             return Ok(Read::End);
         }
         if let Speed::Times(_) = self.plan.speed {
             // The ticks of a step are sent when the step is over.
-            let due = self.plan.epoch * (self.step as u32 + 1);
+            let due = self.plan.epoch * ((self.step - self.first) as u32 + 1);
             if let Some(wait) = due.checked_sub(self.began.elapsed()).filter(|wait| !wait.is_zero()) {
                 return Ok(Read::Idle(Some(wait)));
             }
@@ -273,7 +303,7 @@ impl Reader for GeneratorReader {
         if let Some(last) = self.plan.last {
             self.ticks.retain(|tick| (tick.event_time, tick.symbol) <= last);
         }
-        self.watermark = Some(self.market.watermark().saturating_sub(self.shaper.plan().lateness));
+        self.watermark = Some(self.passed());
         if self.ticks.is_empty() {
             return Ok(Read::Advance(epoch));
         }

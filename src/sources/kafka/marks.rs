@@ -31,17 +31,17 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Of these partitions of the source at position `node`.
+    /// Of these partitions of the source at position `node`, and the watermarks they have shown before.
     pub fn new(
         node: usize,
-        partitions: impl Iterator<Item = i32>,
+        partitions: impl Iterator<Item = (i32, Option<i64>)>,
         lateness: i64,
         idle_timeout: Option<Duration>,
         greatest: Arc<AtomicI64>,
     ) -> Self {
-        let shown = |partition: i32| Shown {
+        let shown = |(partition, watermark): (i32, Option<i64>)| Shown {
             origin: origin(node, partition as usize),
-            watermark: i64::MIN,
+            watermark: watermark.unwrap_or(i64::MIN),
             sent: i64::MIN,
             marked: 0,
             quiet: None,
@@ -53,6 +53,11 @@ impl Marks {
     /// Everyone who sends marks.
     pub fn origins(&self) -> Vec<Origin> {
         self.shown.iter().map(|shown| shown.origin).collect()
+    }
+
+    /// The watermark of each partition, where it has one.
+    pub fn watermarks(&self) -> impl Iterator<Item = Option<i64>> {
+        self.shown.iter().map(|shown| Some(shown.watermark).filter(|watermark| *watermark > i64::MIN))
     }
 
     /// The partition at position `at` has shown a row of event time `time`.
@@ -106,7 +111,7 @@ mod tests {
     use super::*;
 
     fn marks(idle_timeout: Option<Duration>) -> Marks {
-        Marks::new(3, [1, 5].into_iter(), 10, idle_timeout, Arc::new(AtomicI64::new(i64::MIN)))
+        Marks::new(3, [(1, None), (5, None)].into_iter(), 10, idle_timeout, Arc::new(AtomicI64::new(i64::MIN)))
     }
 
     fn all(marks: &mut Marks) -> Vec<Mark> {

@@ -10,6 +10,7 @@ mod marks;
 mod messages;
 mod offsets;
 mod partitions;
+mod position;
 mod reader;
 mod unkeyed;
 
@@ -20,6 +21,8 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::DeValue;
+
+pub use offsets::OnGap;
 
 use consumer::Consumer;
 use offsets::{Range, Start};
@@ -121,7 +124,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SourceSpec> {
 }
 
 impl SourceSpec for KafkaSpec {
-    fn plan(&self, _name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
+    fn plan(&self, name: &At<String>, check: &Check<'_>) -> Option<(Edge, Arc<dyn SourcePlan>)> {
         let findings = check.findings;
         let connection = self.connection.plan(REFUSED, findings);
         let start = match &self.start {
@@ -141,6 +144,7 @@ impl SourceSpec for KafkaSpec {
         let layout = SeqLayout::topic(self.array.is_some());
         let (edge, shape) = self.shape.plan(messages.arrow_fields(), layout, check)?;
         let plan = KafkaPlan {
+            name: name.value.clone(),
             connection: connection?,
             topic: self.topic.value.clone(),
             format: self.format,
@@ -187,6 +191,7 @@ impl KafkaSpec {
 /// A topic to be read, checked and typed.
 #[derive(Clone)]
 struct KafkaPlan {
+    name: String,
     connection: Connection,
     topic: String,
     format: Format,
@@ -238,7 +243,9 @@ impl SourcePlan for KafkaPlan {
         for worker in prepare.local_workers.clone() {
             let own: Vec<i32> = (worker..partitions).step_by(prepare.workers).map(|own| own as i32).collect();
             if !own.is_empty() {
-                let ranges = offsets::resolve(&inspector, &self.topic, &own, self.start, self.stop)?;
+                let mut ranges = offsets::resolve(&inspector, &self.topic, &own, self.start, self.stop)?;
+                let kept = prepare.positions(&self.name);
+                position::go_on(&mut ranges, kept, &inspector, &self.topic, prepare.on_gap())?;
                 workers.push((worker, Consumer::new(self, &prepare.job, ranges, health.clone())?));
             }
         }

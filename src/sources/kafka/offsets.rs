@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Stop;
 use crate::error::{Error, Result};
 use crate::kafka::{ANSWER, Health, Inspector};
+use crate::words;
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,8 @@ pub struct Range {
     pub start: i64,
     /// The one after the last, where there is a last.
     pub stop: Option<i64>,
+    /// The watermark that the partition has shown before, in ns since 1970 UTC.
+    pub watermark: Option<i64>,
 }
 
 impl Range {
@@ -69,6 +72,27 @@ impl Range {
     pub fn is_empty(&self) -> bool {
         self.length() == Some(0)
     }
+}
+
+words! {
+    /// What is done where messages that were not read are not there any more.
+    OnGap {
+        /// The job does not go on.
+        Fail = "fail",
+        /// It goes on with the first message there is.
+        Earliest = "earliest",
+        /// It goes on behind the last one.
+        Latest = "latest",
+    }
+}
+
+/// The first offset that the broker keeps of a partition, and the next one.
+pub fn bounds(inspector: &Inspector, topic: &str, partition: i32) -> Result<(i64, i64)> {
+    let look = |timestamp| {
+        let found = look_up(inspector, topic, &[partition], timestamp)?;
+        found.get(&partition).copied().ok_or_else(|| unknown(topic, partition))
+    };
+    Ok((look(EARLIEST)?, look(LATEST)?))
 }
 
 /// What `ListOffsets` takes in place of a timestamp.
@@ -89,7 +113,7 @@ pub fn resolve(inspector: &Inspector, topic: &str, partitions: &[i32], start: St
         let end = *ends.get(partition).ok_or_else(|| unknown(topic, *partition))?;
         // A time after the last message has no offset yet: it begins at the end.
         let start = starts.get(partition).copied().unwrap_or(end);
-        Ok(Range { partition: *partition, start, stop: (stop == Stop::End).then_some(end) })
+        Ok(Range { partition: *partition, start, stop: (stop == Stop::End).then_some(end), watermark: None })
     };
     partitions.iter().map(range).collect()
 }

@@ -58,6 +58,11 @@ impl Partitions {
         self.list.iter().map(|own| own.number)
     }
 
+    /// Number, next offset and end of each partition.
+    pub fn list(&self) -> impl Iterator<Item = (i32, i64, Option<i64>)> {
+        self.list.iter().map(|own| (own.number, own.position, own.stop))
+    }
+
     /// The next offset of each partition.
     pub fn positions(&self) -> impl Iterator<Item = i64> {
         self.list.iter().map(|own| own.position)
@@ -111,7 +116,7 @@ mod tests {
     use super::*;
 
     fn range(partition: i32, start: i64, stop: i64) -> Range {
-        Range { partition, start, stop: Some(stop) }
+        Range { partition, start, stop: Some(stop), watermark: None }
     }
 
     #[test]
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn without_a_stop_there_is_no_end() {
-        let mut partitions = Partitions::new(&[Range { partition: 0, start: 4, stop: None }]);
+        let mut partitions = Partitions::new(&[Range { partition: 0, start: 4, stop: None, watermark: None }]);
         assert!(partitions.pass(0, 1 << 40));
         assert!(!partitions.all_ended());
     }

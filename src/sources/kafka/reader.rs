@@ -9,10 +9,12 @@ use super::durable::Durable;
 use super::marks::Marks;
 use super::messages::Messages;
 use super::partitions::Partitions;
+use super::position::Position;
 use crate::batch::{Epoch, Origin};
 use crate::error::Result;
 use crate::runtime::epochs;
 use crate::sources::{Cut, Read, Reader, ReaderContext};
+use crate::state::Entry;
 
 /// Reads the partitions of one worker.
 pub struct KafkaReader {
@@ -36,12 +38,13 @@ impl KafkaReader {
         untold: Arc<AtomicBool>,
         context: ReaderContext,
     ) -> Self {
-        let partitions = Partitions::new(consumer.as_ref().map(Consumer::ranges).unwrap_or_default());
+        let ranges = consumer.as_ref().map(Consumer::ranges).unwrap_or_default();
+        let partitions = Partitions::new(ranges);
         let epoch = (plan.epoch.as_micros() as u64).max(1);
         KafkaReader {
             marks: Marks::new(
                 context.node,
-                partitions.numbers(),
+                partitions.numbers().zip(ranges.iter().map(|range| range.watermark)),
                 plan.shape.lateness,
                 plan.shape.idle_timeout,
                 greatest,
@@ -110,6 +113,11 @@ impl Reader for KafkaReader {
         self.marks.look(epochs::now() / self.epoch);
         // Rows go first: a mark speaks of what was sent before it.
         Ok(rows.or_else(|| self.marks.next().map(Read::Mark)).unwrap_or(Read::Idle(None)))
+    }
+
+    fn position(&self) -> Result<Vec<Entry>> {
+        let positions = self.partitions.list().zip(self.marks.watermarks());
+        positions.map(|((number, offset, stop), watermark)| Position { offset, stop, watermark }.entry(number)).collect()
     }
 
     fn durable(&mut self, frontier: Epoch) {

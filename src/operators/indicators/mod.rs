@@ -1,24 +1,23 @@
 //! `indicators`: adds indicators, computed per key, to each row.
 
+mod run;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
-use arrow::buffer::{BooleanBuffer, NullBuffer};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_sql::sqlparser::ast::{
     Expr as Sql, FunctionArg, FunctionArgExpr, FunctionArguments, Spanned, UnaryOperator, Value,
 };
 
-use super::{Operator, OperatorPlan, OperatorSpec, Output, Routing};
-use crate::batch::Rows;
-use crate::error::Result;
+use run::Indicators;
+
+use super::{Built, OperatorPlan, OperatorSpec};
 use crate::formats::type_name;
-use crate::indicators::{self, ArgumentKind, Arguments, Column, Compat, Function, Literal};
-use crate::keys::{KeyIds, KeyReader};
+use crate::indicators::{self, ArgumentKind, Arguments, Compat, Function, Literal};
+use crate::keys::{KeyIds, KeyReader, Touched};
 use crate::sources::TIME;
 use crate::spec::expression::{Parsed, Scalar, compile, parse};
-use crate::spec::{At, Check, Edge, Fields, Findings, Named, did_you_mean, surviving};
+use crate::spec::{At, Check, Edge, Fields, Findings, Named, did_you_mean};
 use crate::words;
 
 words! {
@@ -247,24 +246,21 @@ struct IndicatorsPlan {
 }
 
 impl OperatorPlan for IndicatorsPlan {
-    fn routing(&self) -> Routing {
-        Routing::ByKey
-    }
-
-    fn build(&self) -> Box<dyn Operator> {
+    fn build(&self) -> Built {
         let keys = KeyReader::new(&self.input.schema, &self.input.key);
         let states = self.calls.iter().map(|call| (call.function.build)(&call.arguments)).collect();
-        Box::new(Indicators {
+        Built::Keyed(Box::new(Indicators {
             keys,
             ids: KeyIds::default(),
             row_ids: Vec::new(),
+            touched: Touched::default(),
             states,
             calls: Arc::clone(&self.calls),
             schema: Arc::clone(&self.schema),
             visible: self.input.visible,
             time: self.time,
             emit: self.emit,
-        })
+        }))
     }
 
     fn details(&self) -> Vec<String> {
@@ -275,99 +271,5 @@ impl OperatorPlan for IndicatorsPlan {
         let mut lines: Vec<String> = self.calls.iter().map(warm_up).collect();
         lines.push(format!("emits {} rows", self.emit));
         lines
-    }
-}
-
-struct Indicators {
-    keys: std::result::Result<KeyReader, arrow::error::ArrowError>,
-    ids: KeyIds,
-    row_ids: Vec<u32>,
-    states: Vec<Box<dyn Column>>,
-    calls: Arc<Vec<Call>>,
-    schema: SchemaRef,
-    visible: usize,
-    time: Option<usize>,
-    emit: Emit,
-}
-
-impl Operator for Indicators {
-    fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
-        let calls = Arc::clone(&self.calls);
-        let evaluate = |data: &RecordBatch| {
-            let series = calls.iter().flat_map(|call| &call.series);
-            series.map(|scalar| Ok(with_nan(scalar.evaluate(data)?))).collect::<Result<Vec<_>>>()
-        };
-        let Some((data, series)) = surviving(rows.data, &mut out.refused, evaluate)? else { return Ok(()) };
-        self.number_keys(&data)?;
-        let computed = self.compute(&data, &series);
-        let data = self.emit(data, computed, out)?;
-        out.rows.push(Rows { data, source: rows.source });
-        Ok(())
-    }
-}
-
-impl Indicators {
-    fn number_keys(&mut self, data: &RecordBatch) -> Result<()> {
-        let keys = self.keys.as_ref().map_err(crate::Error::run)?;
-        let (ids, row_ids) = (&mut self.ids, &mut self.row_ids);
-        row_ids.clear();
-        row_ids.reserve(data.num_rows());
-        Ok(keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?)
-    }
-
-    fn compute(&mut self, data: &RecordBatch, series: &[Float64Array]) -> Vec<Vec<f64>> {
-        let times = self.time.map(|at| data.column(at).as_primitive::<TimestampNanosecondType>().values());
-        let none = vec![0; if times.is_some() { 0 } else { data.num_rows() }];
-        let times: &[i64] = times.map_or(&none, |times| times);
-        let mut series = series.iter();
-        let mut computed = Vec::new();
-        for (call, state) in self.calls.iter().zip(&mut self.states) {
-            let inputs: Vec<&[f64]> =
-                series.by_ref().take(call.series.len()).map(|column| &column.values()[..]).collect();
-            let mut outputs: Vec<Vec<f64>> =
-                call.function.outputs.iter().map(|_| Vec::with_capacity(data.num_rows())).collect();
-            state.update(&self.row_ids, times, &inputs, &mut outputs);
-            computed.extend(outputs);
-        }
-        computed
-    }
-
-    /// The rows with their new columns; a NaN is a null.
-    fn emit(&self, data: RecordBatch, computed: Vec<Vec<f64>>, out: &mut Output) -> Result<RecordBatch> {
-        let mut columns = data.columns().to_vec();
-        let hidden = columns.split_off(self.visible);
-        let mut warm: Option<BooleanBuffer> = None;
-        for values in computed {
-            let valid = values
-                .iter()
-                .any(|value| value.is_nan())
-                .then(|| BooleanBuffer::collect_bool(values.len(), |row| !values[row].is_nan()));
-            if let Some(valid) = &valid {
-                warm = Some(warm.map_or_else(|| valid.clone(), |warm| &warm & valid));
-            }
-            columns.push(Arc::new(Float64Array::new(values.into(), valid.map(NullBuffer::new))) as ArrayRef);
-        }
-        columns.extend(hidden);
-        let whole = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        match warm.filter(|_| self.emit == Emit::Warm) {
-            None => Ok(whole),
-            Some(warm) => {
-                let kept = filter_record_batch(&whole, &BooleanArray::from(warm))?;
-                out.held_back += (whole.num_rows() - kept.num_rows()) as u64;
-                Ok(kept)
-            }
-        }
-    }
-}
-
-/// Numbers with NaN where they were null, which is what an indicator skips.
-fn with_nan(column: ArrayRef) -> Float64Array {
-    let numbers = column.as_primitive::<Float64Type>();
-    match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => numbers.clone(),
-        Some(nulls) => {
-            let value = |row: usize| if nulls.is_valid(row) { numbers.value(row) } else { f64::NAN };
-            Float64Array::from_iter_values((0..numbers.len()).map(value))
-        }
     }
 }

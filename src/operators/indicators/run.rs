@@ -1,0 +1,141 @@
+//! The running operator: dense numbers for the keys, a column of states for each indicator.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
+use arrow::buffer::{BooleanBuffer, NullBuffer};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Call, Emit};
+use crate::batch::Rows;
+use crate::error::{Error, Result};
+use crate::indicators::Column;
+use crate::keys::{KeyIds, KeyReader, Touched, group};
+use crate::operators::{Operator, Output, Put, StateKind};
+use crate::spec::surviving;
+
+/// Indicators of the rows of all keys of one worker.
+pub struct Indicators {
+    pub(super) keys: std::result::Result<KeyReader, arrow::error::ArrowError>,
+    pub(super) ids: KeyIds,
+    pub(super) row_ids: Vec<u32>,
+    /// Keys whose state has changed since the last checkpoint.
+    pub(super) touched: Touched,
+    pub(super) states: Vec<Box<dyn Column>>,
+    pub(super) calls: Arc<Vec<Call>>,
+    pub(super) schema: SchemaRef,
+    pub(super) visible: usize,
+    pub(super) time: Option<usize>,
+    pub(super) emit: Emit,
+}
+
+impl Operator for Indicators {
+    fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
+        let calls = Arc::clone(&self.calls);
+        let evaluate = |data: &RecordBatch| {
+            let series = calls.iter().flat_map(|call| &call.series);
+            series.map(|scalar| Ok(with_nan(scalar.evaluate(data)?))).collect::<Result<Vec<_>>>()
+        };
+        let Some((data, series)) = surviving(rows.data, &mut out.refused, evaluate)? else { return Ok(()) };
+        self.number_keys(&data)?;
+        let computed = self.compute(&data, &series);
+        let data = self.emit(data, computed, out)?;
+        out.rows.push(Rows { data, source: rows.source });
+        Ok(())
+    }
+
+    fn state(&self) -> StateKind {
+        let calls: Vec<&str> = self.calls.iter().map(|call| call.text.as_str()).collect();
+        StateKind { name: format!("indicators {}", calls.join("; ")), version: 1 }
+    }
+
+    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()> {
+        let (ids, states) = (&self.ids, &self.states);
+        self.touched.drain(|id| {
+            let key = ids.key(id);
+            let mut value = Vec::new();
+            states.iter().for_each(|state| state.snapshot(id, &mut value));
+            put(group(xxh3_64(key)), key, Some(value));
+        });
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
+        let id = self.ids.id(key);
+        let mut rest = value;
+        for state in &mut self.states {
+            rest = state.restore(id, rest).map_err(Error::run)?;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(Error::run("there is more than the state of these indicators")) }
+    }
+}
+
+impl Indicators {
+    fn number_keys(&mut self, data: &RecordBatch) -> Result<()> {
+        let keys = self.keys.as_ref().map_err(Error::run)?;
+        let (ids, row_ids) = (&mut self.ids, &mut self.row_ids);
+        row_ids.clear();
+        row_ids.reserve(data.num_rows());
+        keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
+        self.touched.add(row_ids, ids.len());
+        Ok(())
+    }
+
+    fn compute(&mut self, data: &RecordBatch, series: &[Float64Array]) -> Vec<Vec<f64>> {
+        let times = self.time.map(|at| data.column(at).as_primitive::<TimestampNanosecondType>().values());
+        let none = vec![0; if times.is_some() { 0 } else { data.num_rows() }];
+        let times: &[i64] = times.map_or(&none, |times| times);
+        let mut series = series.iter();
+        let mut computed = Vec::new();
+        for (call, state) in self.calls.iter().zip(&mut self.states) {
+            let inputs: Vec<&[f64]> =
+                series.by_ref().take(call.series.len()).map(|column| &column.values()[..]).collect();
+            let mut outputs: Vec<Vec<f64>> =
+                call.function.outputs.iter().map(|_| Vec::with_capacity(data.num_rows())).collect();
+            state.update(&self.row_ids, times, &inputs, &mut outputs);
+            computed.extend(outputs);
+        }
+        computed
+    }
+
+    /// The rows with their new columns; a NaN is a null.
+    fn emit(&self, data: RecordBatch, computed: Vec<Vec<f64>>, out: &mut Output) -> Result<RecordBatch> {
+        let mut columns = data.columns().to_vec();
+        let hidden = columns.split_off(self.visible);
+        let mut warm: Option<BooleanBuffer> = None;
+        for values in computed {
+            let valid = values
+                .iter()
+                .any(|value| value.is_nan())
+                .then(|| BooleanBuffer::collect_bool(values.len(), |row| !values[row].is_nan()));
+            if let Some(valid) = &valid {
+                warm = Some(warm.map_or_else(|| valid.clone(), |warm| &warm & valid));
+            }
+            columns.push(Arc::new(Float64Array::new(values.into(), valid.map(NullBuffer::new))) as ArrayRef);
+        }
+        columns.extend(hidden);
+        let whole = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        match warm.filter(|_| self.emit == Emit::Warm) {
+            None => Ok(whole),
+            Some(warm) => {
+                let kept = filter_record_batch(&whole, &BooleanArray::from(warm))?;
+                out.held_back += (whole.num_rows() - kept.num_rows()) as u64;
+                Ok(kept)
+            }
+        }
+    }
+}
+
+/// Numbers with NaN where they were null, which is what an indicator skips.
+fn with_nan(column: ArrayRef) -> Float64Array {
+    let numbers = column.as_primitive::<Float64Type>();
+    match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
+        None => numbers.clone(),
+        Some(nulls) => {
+            let value = |row: usize| if nulls.is_valid(row) { numbers.value(row) } else { f64::NAN };
+            Float64Array::from_iter_values((0..numbers.len()).map(value))
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The checkpoints of one job in one process: takes the state of its nodes, writes it beside the workers, and tells when
+//! all of a checkpoint is written.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Job, runtime};
+use crate::error::{Error, Result};
+use crate::operators::state::POSITIONS;
+use crate::state::{Checkpoints, FileRef, Snapshot};
+
+/// How long it is tried to write state before the job fails: as long as a store may be away.
+const TRY: Duration = Duration::from_secs(300);
+/// How long is waited before it is tried again.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// What one process has written of a checkpoint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    /// The checkpoint.
+    pub number: u64,
+    /// The process.
+    pub process: usize,
+    /// Its files.
+    pub files: Vec<Written>,
+}
+
+/// The state of a node on a worker, written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    /// The node.
+    pub node: String,
+    /// What its bytes mean.
+    pub kind: String,
+    /// The version of their format.
+    pub version: u16,
+    /// Where they are.
+    pub file: FileRef,
+}
+
+impl Written {
+    /// Whether the files of earlier checkpoints are not needed beside it.
+    pub fn replaces(&self) -> bool {
+        self.kind == POSITIONS
+    }
+}
+
+/// The checkpoints of one job in one process.
+pub struct Checkpointing {
+    /// Where they are kept.
+    pub checkpoints: Checkpoints,
+    /// The generation of the cluster.
+    pub generation: u64,
+    process: usize,
+    job: Weak<Job>,
+    /// How many states a checkpoint has in this process.
+    expected: AtomicUsize,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    open: BTreeMap<u64, Open>,
+    complete: Vec<Part>,
+}
+
+#[derive(Default)]
+struct Open {
+    states: usize,
+    files: Vec<Written>,
+}
+
+impl Checkpointing {
+    /// The checkpoints of `job` in process `process`, kept in `checkpoints`.
+    pub fn new(checkpoints: Checkpoints, generation: u64, process: usize, job: &Arc<Job>) -> Arc<Self> {
+        Arc::new(Checkpointing {
+            checkpoints,
+            generation,
+            process,
+            job: Arc::downgrade(job),
+            expected: AtomicUsize::new(0),
+            parts: Mutex::default(),
+        })
+    }
+
+    /// One more node and worker has state. Every worker has a sink, whose turn comes when all workers have built the
+    /// job: so no checkpoint is complete before everybody is counted.
+    pub fn expect_one_more(&self) {
+        self.expected.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes the state of `node` on `worker` for checkpoint `number`.
+    pub fn keep(self: &Arc<Self>, number: u64, node: &str, worker: usize, snapshot: Snapshot) {
+        if snapshot.groups.values().all(Vec::is_empty) {
+            return self.add(number, None);
+        }
+        let (this, node) = (Arc::clone(self), node.to_string());
+        let write = async move {
+            match this.write(number, &node, worker, &snapshot).await {
+                Ok(file) => {
+                    let Snapshot { kind, version, .. } = snapshot;
+                    this.add(number, Some(Written { node, kind, version, file }));
+                }
+                Err(error) => this.fail(error.of_node(&node)),
+            }
+        };
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn(write)),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Takes the parts that are complete.
+    pub fn complete(&self) -> Vec<Part> {
+        std::mem::take(&mut self.parts().complete)
+    }
+
+    async fn write(&self, number: u64, node: &str, worker: usize, snapshot: &Snapshot) -> Result<FileRef> {
+        let began = tokio::time::Instant::now();
+        loop {
+            let error = match self.checkpoints.write_state(number, self.generation, node, worker, snapshot).await {
+                Ok(file) => return Ok(file),
+                Err(error) => error,
+            };
+            if began.elapsed() > TRY || self.job.upgrade().is_none_or(|job| job.failed()) {
+                return Err(error);
+            }
+            tracing::warn!("checkpoint {number}: {error}; trying again");
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
+    fn add(&self, number: u64, file: Option<Written>) {
+        let mut parts = self.parts();
+        let open = parts.open.entry(number).or_default();
+        open.states += 1;
+        open.files.extend(file);
+        if open.states == self.expected.load(Ordering::Acquire) {
+            let files = parts.open.remove(&number).unwrap_or_default().files;
+            parts.complete.push(Part { number, process: self.process, files });
+        }
+    }
+
+    fn fail(&self, error: Error) {
+        if let Some(job) = self.job.upgrade() {
+            job.fail(error);
+        }
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,283 @@
+//! Leads a job that has checkpoints, on the first worker of the first process: moves its horizon, begins checkpoints, and
+//! writes their manifest when all parts are there and all sinks have what came before.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use timely::dataflow::operators::probe::Handle as Probe;
+
+use super::checkpointing::{Checkpointing, Part, Written};
+use super::{Job, Move, epochs, runtime};
+use crate::batch::Epoch;
+use crate::error::Result;
+use crate::state::{FORMAT, Manifest, NodeState};
+
+/// How far the horizon is ahead of the clock.
+const AHEAD: Duration = Duration::from_secs(1);
+/// The least number of epochs that the horizon is ahead of readers that cut them.
+const EPOCHS_AHEAD: u64 = 512;
+
+/// What the leader has decided; every process takes it, in order.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+pub enum Decision {
+    /// The horizon moves.
+    Move(Move),
+    /// A checkpoint is complete.
+    Complete(u64),
+}
+
+impl Decision {
+    /// Takes effect in this process.
+    pub fn take(self, job: &Job) {
+        match self {
+            Decision::Move(step) => job.take(step),
+            Decision::Complete(number) => job.boundaries.completed(number),
+        }
+    }
+}
+
+/// Leads one job.
+pub struct Leader {
+    job: Arc<Job>,
+    checkpointing: Arc<Checkpointing>,
+    settings: Settings,
+    /// Behind all readers of all workers.
+    sources: Probe<Epoch>,
+    /// Behind all sinks of all workers.
+    durable: Probe<Epoch>,
+    turn: u64,
+    horizon: Epoch,
+    /// When the horizon was moved last for readers that cut epochs, and to where they had come.
+    moved: (Instant, Epoch),
+    begun: Instant,
+    /// The files that the next manifest names, and the checkpoint they belong to.
+    chain: BTreeMap<String, NodeState>,
+    number: u64,
+    open: Option<Open>,
+}
+
+/// What the leader has to know of its job.
+#[derive(Clone)]
+pub struct Settings {
+    /// The job's name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The hash of its dataflow file.
+    pub hash: String,
+    /// How many workers there are.
+    pub workers: usize,
+    /// How many processes.
+    pub processes: usize,
+    /// How often a checkpoint is taken.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
+    /// The epoch that readers count from.
+    pub origin: Epoch,
+}
+
+/// A checkpoint that is not complete yet.
+struct Open {
+    number: u64,
+    boundary: Epoch,
+    parts: BTreeMap<usize, Part>,
+    /// Once its manifest is being written.
+    written: Option<Receiver<Result<()>>>,
+    begun: Instant,
+    last: bool,
+}
+
+impl Leader {
+    /// Leads `job` on from what `resumed` has kept.
+    pub fn new(
+        job: Arc<Job>,
+        checkpointing: Arc<Checkpointing>,
+        settings: Settings,
+        resumed: Option<&Manifest>,
+        (sources, durable): (Probe<Epoch>, Probe<Epoch>),
+    ) -> Self {
+        let horizon = job.boundaries.horizon();
+        Leader {
+            number: job.boundaries.complete(),
+            chain: resumed.map(|manifest| manifest.nodes.clone()).unwrap_or_default(),
+            job,
+            checkpointing,
+            settings,
+            sources,
+            durable,
+            turn: 0,
+            horizon,
+            moved: (Instant::now(), horizon),
+            begun: Instant::now(),
+            open: None,
+        }
+    }
+
+    /// Whether the job needs no leader any more.
+    pub fn is_done(&self) -> bool {
+        self.job.failed() || (self.job.boundaries.settled() && self.open.is_none())
+    }
+
+    /// A process has written its part of a checkpoint.
+    pub fn part(&mut self, part: Part) {
+        if let Some(open) = self.open.as_mut().filter(|open| open.number == part.number) {
+            open.parts.insert(part.process, part);
+        }
+    }
+
+    /// What is to be decided now.
+    pub fn decide(&mut self) -> Vec<Decision> {
+        if self.job.failed() {
+            return Vec::new();
+        }
+        let mut decisions = Vec::new();
+        decisions.extend(self.complete().map(Decision::Complete));
+        if let Some(step) = self.step() {
+            self.horizon = step.until;
+            decisions.push(Decision::Move(step));
+        }
+        decisions
+    }
+
+    fn step(&mut self) -> Option<Move> {
+        if self.horizon == Epoch::MAX || self.job.boundaries.last().is_some() || self.last_is_open() {
+            return None;
+        }
+        if frontier(&self.sources) == Epoch::MAX {
+            // All sources have ended: nobody waits for anything.
+            return Some(self.make(Epoch::MAX, false));
+        }
+        if self.job.draining() && self.open.is_none() {
+            return Some(self.make(self.horizon, true));
+        }
+        let until = if self.job.is_cut_by_clock() { self.by_the_clock() } else { self.by_demand() };
+        until.map(|until| self.make(until, false))
+    }
+
+    fn last_is_open(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.last)
+    }
+
+    fn by_the_clock(&self) -> Option<Epoch> {
+        let (now, ahead) = (epochs::now().max(self.settings.origin), AHEAD.as_micros() as Epoch);
+        (self.horizon < now + ahead / 2).then_some(now + ahead)
+    }
+
+    /// About as far ahead as the readers come in a second.
+    fn by_demand(&mut self) -> Option<Epoch> {
+        let wanted = self.job.boundaries.wanted()?;
+        let (since, from) = std::mem::replace(&mut self.moved, (Instant::now(), wanted));
+        let passed = since.elapsed().as_secs_f64().max(1e-3);
+        let a_second = (wanted.saturating_sub(from) as f64 / passed) as u64;
+        Some(wanted.max(self.horizon) + a_second.clamp(EPOCHS_AHEAD, AHEAD.as_micros() as u64))
+    }
+
+    fn make(&mut self, until: Epoch, last: bool) -> Move {
+        self.turn += 1;
+        let due = self.open.is_none() && self.begun.elapsed() >= self.settings.every && until != Epoch::MAX;
+        let checkpoint = (due || last).then(|| self.begin(last));
+        Move { turn: self.turn, until, checkpoint, last }
+    }
+
+    fn begin(&mut self, last: bool) -> u64 {
+        self.number += 1;
+        self.begun = Instant::now();
+        self.open = Some(Open {
+            number: self.number,
+            boundary: self.horizon,
+            parts: BTreeMap::new(),
+            written: None,
+            begun: self.begun,
+            last,
+        });
+        self.number
+    }
+
+    /// Brings the open checkpoint on; its number once it is complete.
+    fn complete(&mut self) -> Option<u64> {
+        let durable = frontier(&self.durable);
+        let open = self.open.as_mut()?;
+        if let Some(written) = &open.written {
+            return match written.try_recv() {
+                Ok(Ok(())) => {
+                    let (number, took) = (open.number, open.begun.elapsed());
+                    tracing::debug!(job = self.job.name, "checkpoint {number} is complete after {took:.0?}");
+                    self.open = None;
+                    Some(number)
+                }
+                Ok(Err(error)) => {
+                    self.job.fail(error);
+                    None
+                }
+                Err(TryRecvError::Empty) => None,
+                Err(TryRecvError::Disconnected) => {
+                    self.job.fail(crate::Error::run("the manifest of a checkpoint was not written"));
+                    None
+                }
+            };
+        }
+        if open.parts.len() < self.settings.processes || durable < open.boundary {
+            return None;
+        }
+        let (boundary, number) = (open.boundary, open.number);
+        let parts = std::mem::take(&mut open.parts);
+        let files = parts.into_values().flat_map(|part| part.files).collect();
+        add(&mut self.chain, files);
+        let written = self.write(number, boundary);
+        if let Some(open) = &mut self.open {
+            open.written = Some(written);
+        }
+        None
+    }
+
+    fn write(&self, number: u64, boundary: Epoch) -> Receiver<Result<()>> {
+        let Settings { name, id, hash, workers, origin, .. } = &self.settings;
+        let manifest = Manifest {
+            format: FORMAT,
+            job: name.clone(),
+            id: id.clone(),
+            number,
+            generation: self.checkpointing.generation,
+            boundary,
+            origin: *origin,
+            written: epochs::rfc3339(epochs::now()),
+            workers: *workers,
+            hash: hash.clone(),
+            nodes: self.chain.clone(),
+            savepoint: false,
+        };
+        let (done, written) = channel();
+        let (checkpointing, keep) = (Arc::clone(&self.checkpointing), self.settings.keep);
+        let work = async move {
+            let result = checkpointing.checkpoints.commit(&manifest).await;
+            let pruned = result.is_ok();
+            // The worker may have ended.
+            let _ = done.send(result);
+            if pruned && let Err(error) = checkpointing.checkpoints.prune(keep).await {
+                tracing::warn!("old checkpoints are left for another time: {error}");
+            }
+        };
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn(work)),
+            Err(error) => self.job.fail(error),
+        }
+        written
+    }
+}
+
+/// Adds the files of a checkpoint to those of the ones before it.
+fn add(chain: &mut BTreeMap<String, NodeState>, files: Vec<Written>) {
+    let replaced: Vec<String> = files.iter().filter(|file| file.replaces()).map(|file| file.node.clone()).collect();
+    replaced.iter().for_each(|node| drop(chain.remove(node)));
+    for Written { node, kind, version, file } in files {
+        let state = chain.entry(node).or_insert_with(|| NodeState { kind, version, files: Vec::new() });
+        state.files.push(file);
+    }
+}
+
+fn frontier(probe: &Probe<Epoch>) -> Epoch {
+    probe.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX)
+}
