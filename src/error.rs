@@ -18,6 +18,8 @@ pub enum Error {
     Dataflow(Box<Mistakes>),
     /// A server, file or port could not be reached (exit code 4).
     Connect(String),
+    /// What is kept of a job does not allow to go on from it (exit code 5).
+    Unsafe(String),
     /// It took longer than allowed (exit code 6).
     TimedOut(String),
     /// There is no such job, or one of that name is there already (exit code 7).
@@ -34,6 +36,7 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Dataflow(_) => 3,
             Error::Connect(_) => 4,
+            Error::Unsafe(_) => 5,
             Error::TimedOut(_) => 6,
             Error::Job(_) => 7,
             Error::Signal(number) => 128 + number,
@@ -65,6 +68,7 @@ impl fmt::Display for Error {
             Error::Run(message)
             | Error::Usage(message)
             | Error::Connect(message)
+            | Error::Unsafe(message)
             | Error::TimedOut(message)
             | Error::Job(message) => f.write_str(message),
             Error::Dataflow(mistakes) => mistakes.fmt(f),

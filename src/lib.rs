@@ -7,6 +7,7 @@
 //! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
 //! - [`operators`], [`indicators`]: what happens to them;
 //! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
+//! - [`state`]: what outlives a process: snapshots, checkpoints, the store that keeps them;
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
 //! - [`server`]: the control plane;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
@@ -48,5 +49,6 @@ pub mod server;
 pub mod sinks;
 pub mod sources;
 pub mod spec;
+pub mod state;
 
 pub use error::{Error, Result};

@@ -73,7 +73,7 @@ impl From<Error> for Problem {
             Error::Dataflow(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Error::Connect(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::TimedOut(_) => StatusCode::GATEWAY_TIMEOUT,
-            Error::Job(_) => StatusCode::CONFLICT,
+            Error::Job(_) | Error::Unsafe(_) => StatusCode::CONFLICT,
         };
         Problem::new(status, &error)
     }
@@ -86,6 +86,7 @@ impl From<Problem> for Error {
             2 => Error::Usage(detail),
             3 => Error::Dataflow(Box::new(Mistakes { list: mistakes })),
             4 => Error::Connect(detail),
+            5 => Error::Unsafe(detail),
             6 => Error::TimedOut(detail),
             7 => Error::Job(detail),
             _ => Error::Run(detail),

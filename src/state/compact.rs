@@ -1,0 +1,102 @@
+//! Chains of files folded into one: a chain that grows for ever would make a resume read what has long been
+//! overwritten.
+
+use std::collections::BTreeMap;
+
+use futures::{StreamExt, TryStreamExt};
+
+use super::Checkpoints;
+use super::checkpoints::AT_ONCE;
+use super::envelope::of_file;
+use super::format::{Section, assemble, read_header};
+use super::manifest::{FileRef, Manifest, NodeState};
+use super::snapshot::Snapshot;
+use crate::error::Result;
+
+/// How long a chain may become.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bounds {
+    /// In files for each worker that writes.
+    pub files: usize,
+    /// What was written since the oldest files, in bytes for each byte of theirs.
+    pub growth: f64,
+    /// Chains of fewer bytes only count files.
+    pub small: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { files: 16, growth: 1.0, small: 1 << 20 }
+    }
+}
+
+impl Bounds {
+    /// Whether a chain that was written by `workers` is too long.
+    pub fn are_passed(&self, state: &NodeState, workers: usize) -> bool {
+        let files = &state.files;
+        let Some(first) = files.first() else { return false };
+        let bytes = |files: &mut dyn Iterator<Item = &FileRef>| files.map(|file| file.size).sum::<u64>();
+        let base = bytes(&mut files.iter().filter(|file| folder(file) == folder(first)));
+        let all = bytes(&mut files.iter());
+        let outgrown = all > self.small && (all - base) as f64 > base as f64 * self.growth;
+        files.len() > 1 && (files.len() > self.files.saturating_mul(workers.max(1)) || outgrown)
+    }
+}
+
+/// Files of one checkpoint lie in one folder.
+fn folder(file: &FileRef) -> &str {
+    file.path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+impl Checkpoints {
+    /// Folds the chains of a checkpoint that are too long into one file each, which stands for all of that node's
+    /// files there. `number` is the checkpoint whose manifest will name them: until a manifest of that number or a
+    /// greater one is written they are safe from [`Checkpoints::prune`], and a manifest that comes too late is
+    /// refused by [`Checkpoints::commit`].
+    pub async fn compact(
+        &self,
+        manifest: &Manifest,
+        number: u64,
+        generation: u64,
+        bounds: &Bounds,
+    ) -> Result<BTreeMap<String, FileRef>> {
+        let mut folded = BTreeMap::new();
+        for (node, state) in &manifest.nodes {
+            if bounds.are_passed(state, manifest.workers) {
+                let name = format!("{node}.folded.{generation}.state");
+                folded.insert(node.clone(), self.fold(number, &name, state).await?);
+            }
+        }
+        Ok(folded)
+    }
+
+    /// One file that says what a chain says. Of the unpacked state there is only one group at a time in memory.
+    pub(super) async fn fold(&self, number: u64, name: &str, state: &NodeState) -> Result<FileRef> {
+        let read = state.files.iter().cloned().map(|file| async move {
+            let bytes = self.read_file(&file).await?;
+            Ok::<_, crate::Error>((file.path, bytes))
+        });
+        let files: Vec<(String, Vec<u8>)> = futures::stream::iter(read).buffered(AT_ONCE).try_collect().await?;
+        self.write_file(number, name, fold(&files, &state.kind)?).await
+    }
+}
+
+fn fold(files: &[(String, Vec<u8>)], kind: &str) -> Result<Vec<u8>> {
+    let mut groups = std::collections::BTreeSet::new();
+    let mut version = 0;
+    for (path, bytes) in files {
+        let header = read_header(bytes).map_err(of_file(path))?;
+        version = header.version;
+        groups.extend(header.sections.iter().map(|section| section.group));
+    }
+    let mut sections = Vec::new();
+    for group in groups {
+        let chain = files
+            .iter()
+            .map(|(path, bytes)| Snapshot::decode_groups(bytes, |other| other == group).map_err(of_file(path)));
+        let merged = Snapshot::merge(chain.collect::<Result<Vec<_>>>()?)?;
+        let entries = merged.groups.get(&group).map_or(&[][..], Vec::as_slice);
+        sections.push(Section::pack(group, entries));
+    }
+    Ok(assemble(kind, version, true, &sections))
+}

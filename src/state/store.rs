@@ -1,0 +1,316 @@
+//! Where state is kept.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+
+use super::crypt::{Key, OVERHEAD, sealed_with};
+use super::envelope::{of_file, unwrap, wrap};
+use super::folder::Folder;
+use super::remote::Remote;
+use crate::error::{Error, Result};
+
+/// Whatever is asked of a store has happened after this long, or has failed.
+const TIMEOUT: Duration = Duration::from_secs(600);
+/// Says how the rest is written; never sealed itself.
+const ABOUT: &str = "store.json";
+const FORMAT: u32 = 1;
+
+/// A folder or a prefix of an object store, sealed with a key where one is given. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    place: Place,
+    key: Option<Key>,
+    checked: OnceCell<()>,
+}
+
+enum Place {
+    Folder(Folder),
+    Remote(Remote),
+}
+
+/// An object, by its path below the root of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its path.
+    pub path: String,
+    /// The size of its content in bytes.
+    pub size: u64,
+}
+
+/// What [`ABOUT`] says.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct About {
+    /// The id of the key, if the store is sealed.
+    key: Option<String>,
+}
+
+impl Store {
+    /// A folder, or `s3://`, `gs://`, `az://` with the options of that store; sealed with the key in a file, if one
+    /// is given. Nothing is read or written yet: [`Store::check`] tells early whether it can be.
+    pub fn open(
+        location: &str,
+        options: &BTreeMap<String, String>,
+        encryption_key_file: Option<&Path>,
+    ) -> Result<Store> {
+        let key = encryption_key_file.map(Key::read).transpose()?;
+        let name = shown(location);
+        let folder = location.strip_prefix("file://").or((!location.contains("://")).then_some(location));
+        let place = match folder {
+            Some("") => {
+                return Err(Error::Usage("the place of the state is empty: name a folder or a URL".to_string()));
+            }
+            Some(folder) => Place::Folder(Folder(PathBuf::from(folder))),
+            None => Place::Remote(
+                Remote::open(location, options)
+                    .map_err(|error| Error::Usage(format!("state store {name}: {error}")))?,
+            ),
+        };
+        Ok(Store(Arc::new(Inner { name, place, key, checked: OnceCell::new() })))
+    }
+
+    /// A store that lasts as long as this process holds it.
+    pub fn in_memory() -> Result<Store> {
+        Store::open("memory:///", &BTreeMap::new(), None)
+    }
+
+    /// Whether it can be read and written, and is sealed with the key that was given.
+    pub async fn check(&self) -> Result<()> {
+        self.known(true).await
+    }
+
+    /// Writes an object, in one step: it is there whole, or as it was before. When this returns, it is durable.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        self.write(path, bytes, false).await.map(drop)
+    }
+
+    /// Writes an object where there is none; false if there was one.
+    pub async fn create(&self, path: &str, bytes: Vec<u8>) -> Result<bool> {
+        self.write(path, bytes, true).await
+    }
+
+    async fn write(&self, path: &str, bytes: Vec<u8>, create: bool) -> Result<bool> {
+        good(path)?;
+        self.known(true).await?;
+        let bytes = match &self.0.key {
+            None => bytes,
+            Some(key) => key.seal(path, &bytes).map_err(of_file(path))?,
+        };
+        self.write_bare(path, bytes, create).await
+    }
+
+    async fn write_bare(&self, path: &str, bytes: Vec<u8>, create: bool) -> Result<bool> {
+        match &self.0.place {
+            Place::Remote(remote) => self.within("write", path, remote.write(path, bytes, create)).await,
+            Place::Folder(folder) => {
+                let (folder, to) = (folder.clone(), path.to_string());
+                self.aside("write", path, move || folder.write(&to, &bytes, create)).await
+            }
+        }
+    }
+
+    /// The content of an object, if there is one.
+    pub async fn get(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        good(path)?;
+        self.known(false).await?;
+        let Some(bytes) = self.read_bare(path).await? else { return Ok(None) };
+        match &self.0.key {
+            Some(key) => key.open(path, &bytes).map(Some).map_err(of_file(path)),
+            None if sealed_with(&bytes).is_some() => Err(self.refused("it is encrypted, and no key was given", NO_KEY)),
+            None => Ok(Some(bytes)),
+        }
+    }
+
+    async fn read_bare(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match &self.0.place {
+            Place::Remote(remote) => self.within("read", path, remote.read(path)).await,
+            Place::Folder(folder) => {
+                let (folder, from) = (folder.clone(), path.to_string());
+                self.aside("read", path, move || folder.read(&from)).await
+            }
+        }
+    }
+
+    /// All objects below the folder `prefix`, or all there are, sorted by path.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Stored>> {
+        if !prefix.is_empty() {
+            good(prefix)?;
+        }
+        self.known(false).await?;
+        let mut found = match &self.0.place {
+            Place::Remote(remote) => self.within("list", prefix, remote.list(prefix)).await?,
+            Place::Folder(folder) => {
+                let (folder, below) = (folder.clone(), prefix.to_string());
+                self.aside("list", prefix, move || folder.list(&below)).await?
+            }
+        };
+        found.retain(|stored| stored.path != ABOUT);
+        if self.0.key.is_some() {
+            found.iter_mut().for_each(|stored| stored.size = stored.size.saturating_sub(OVERHEAD));
+        }
+        found.sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(found)
+    }
+
+    /// Removes an object, if it is there.
+    pub async fn delete(&self, path: &str) -> Result<()> {
+        good(path)?;
+        self.known(false).await?;
+        match &self.0.place {
+            Place::Remote(remote) => self.within("remove", path, remote.delete(path)).await,
+            Place::Folder(folder) => {
+                let (folder, at) = (folder.clone(), path.to_string());
+                self.aside("remove", path, move || folder.delete(&at)).await
+            }
+        }
+    }
+
+    /// Removes what crashes have left half written. Object stores do so by a rule of their own.
+    pub async fn sweep(&self) -> Result<()> {
+        match &self.0.place {
+            Place::Remote(_) => Ok(()),
+            Place::Folder(folder) => {
+                let folder = folder.clone();
+                self.aside("clean up", "", move || folder.sweep()).await
+            }
+        }
+    }
+
+    /// Compares the key with what the store says of itself; says so where it is written for the first time.
+    async fn known(&self, writing: bool) -> Result<()> {
+        if self.0.checked.initialized() {
+            return Ok(());
+        }
+        let mine = About { key: self.0.key.as_ref().map(Key::id) };
+        let mut found = self.read_bare(ABOUT).await?;
+        if found.is_none() && writing {
+            let bytes = wrap(FORMAT, &mine)?;
+            found = match self.write_bare(ABOUT, bytes.clone(), true).await? {
+                true => Some(bytes),
+                false => self.read_bare(ABOUT).await?,
+            };
+        }
+        let Some(found) = found else { return Ok(()) };
+        let theirs: About = unwrap("state store", &found, 1..=FORMAT).map_err(of_file(&format!("{self}/{ABOUT}")))?;
+        match (theirs.key, mine.key) {
+            (Some(theirs), Some(mine)) if theirs != mine => Err(self.refused(
+                &format!("it is encrypted with the key {theirs}, and the key given is {mine}"),
+                "name the file of that key",
+            )),
+            (Some(_), None) => Err(self.refused("it is encrypted, and no key was given", NO_KEY)),
+            (None, Some(_)) => Err(self.refused(
+                "it was begun without encryption, and a key was given",
+                "take the key away, or choose an empty place",
+            )),
+            _ => {
+                // Another task may have been faster, and found the same.
+                let _ = self.0.checked.set(());
+                Ok(())
+            }
+        }
+    }
+
+    fn refused(&self, why: &str, remedy: &str) -> Error {
+        Error::Unsafe(format!("state store {self}: {why}: {remedy}"))
+    }
+
+    async fn within<T>(
+        &self,
+        what: &str,
+        path: &str,
+        work: impl Future<Output = Result<T, object_store::Error>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(TIMEOUT, work).await {
+            Ok(result) => result
+                .map_err(|error| Error::connect(format!("state store {self}: cannot {what} {}: {error}", named(path)))),
+            Err(_) => Err(self.late(what, path)),
+        }
+    }
+
+    /// Files are read and written beside the tasks. One that is given up goes on and ends by itself.
+    async fn aside<T: Send + 'static>(
+        &self,
+        what: &str,
+        path: &str,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let done = tokio::time::timeout(TIMEOUT, spawn_blocking(work)).await.map_err(|_| self.late(what, path))?;
+        let done = done.map_err(|error| Error::run(format!("state store {self}: {error}")))?;
+        done.map_err(|error| {
+            let remedy = remedy(error.kind());
+            Error::connect(format!("state store {self}: cannot {what} {}: {error}{remedy}", named(path)))
+        })
+    }
+
+    fn late(&self, what: &str, path: &str) -> Error {
+        Error::TimedOut(format!("state store {self}: cannot {what} {} within {TIMEOUT:?}", named(path)))
+    }
+}
+
+const NO_KEY: &str = "set `encryption_key_file` in tapeflow.toml, or TAPEFLOW_ENCRYPTION_KEY_FILE";
+
+fn named(path: &str) -> &str {
+    if path.is_empty() { "it" } else { path }
+}
+
+fn remedy(kind: std::io::ErrorKind) -> &'static str {
+    use std::io::ErrorKind::*;
+    match kind {
+        PermissionDenied => "; let the user who runs tapeflow read and write there",
+        StorageFull | QuotaExceeded => "; make room there, or let `tapeflow checkpoint prune` do so",
+        ReadOnlyFilesystem => "; choose a place that can be written",
+        Unsupported => "; its file system lacks what is needed (hard links): choose another",
+        NotADirectory | AlreadyExists => "; a file stands where a folder is needed",
+        _ => "",
+    }
+}
+
+/// Paths are made by the program; what comes from outside in them must not lead anywhere else.
+fn good(path: &str) -> Result<()> {
+    let part = |part: &str| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "._-=+@,".contains(c);
+        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
+    };
+    if path != ABOUT && path.split('/').all(part) {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("`{path}` is no path in a state store: parts are letters, digits and . _ - = + @ ,")))
+}
+
+/// A location without what may be secret in it.
+fn shown(location: &str) -> String {
+    let open = location.split('?').next().unwrap_or_default();
+    match open.split_once("://") {
+        None => open.to_string(),
+        Some((scheme, rest)) => {
+            let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
+            // In az://container@account the first part is no secret; a password comes after a colon.
+            let host = match host.rsplit_once('@') {
+                Some((user, host)) if user.contains(':') => host,
+                _ => host,
+            };
+            format!("{scheme}://{host}{}", path.map(|path| format!("/{path}")).unwrap_or_default())
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.name)
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({}, sealed: {})", self.0.name, self.0.key.is_some())
+    }
+}
