@@ -54,7 +54,6 @@ pub struct GenerateArgs {
 pub fn generate(args: &GenerateArgs) -> Result<()> {
     let file = dataflow(args)?;
     let (plan, _, _) = Plan::of(Path::new("generate"), &file, &Files::default())?;
-    let memory = plan.job.settings.memory.0;
     let prepare = Prepare::new(&plan, 0..1, 1);
     run_jobs(vec![Arc::new(Prepared::new(plan, &prepare, start())?)], 1, args.json)
 }

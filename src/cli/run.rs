@@ -1,5 +1,6 @@
 //! `tapeflow run`: dataflow files in this process.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,14 @@ use super::progress::Progress;
 use super::signals::Signals;
 use crate::config::{Address, Config, Token};
 use crate::error::{Error, Result};
-use crate::runtime::{Jobs, Local, Prepare, Prepared, Process, build_id, run_local, start};
+use crate::batch::Epoch;
+use crate::runtime::{
+    Jobs, Keeping, LOOK as STORE, Local, Prepare, Prepared, Process, StateStore, blocking, build_id, run_local, start,
+};
 use crate::server::{Server, listen, serve};
+use crate::sources::OnGap;
+use crate::spec::Plan;
+use crate::state::Store;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -32,6 +39,12 @@ pub struct RunArgs {
     /// Show health, metrics, counts and live rows over HTTP here, while it runs.
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<Address>,
+    /// Keep state here, a folder or s3:// gs:// az://, and go on from it when run again.
+    #[arg(long, value_name = "LOCATION", env = "TAPEFLOW_STATE")]
+    pub state: Option<String>,
+    /// What is done where messages that it would go on with are not there any more.
+    #[arg(long, value_name = "fail|earliest|latest", default_value = "fail")]
+    pub on_offset_gap: OnGap,
     /// Print what was done as JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -45,6 +58,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let settings = args.http.as_ref().map(|_| Config::load(None, &Vec::new())).transpose()?;
     let token = settings.and_then(|settings| settings.token.value);
     let listener = args.http.as_ref().map(|address| listen(address, token.as_ref())).transpose()?;
+    let store = args.state.as_deref().map(|location| open(location, workers)).transpose()?;
     let mut jobs: Vec<Arc<Prepared>> = Vec::new();
     for (plan, _) in plans {
         if jobs.iter().any(|other| other.job.name == plan.job.name) {
@@ -53,11 +67,47 @@ pub fn run(args: &RunArgs) -> Result<()> {
                 plan.job.name
             )));
         }
-        let prepare = Prepare::new(&plan, 0..workers, workers);
-        jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
+        let mut prepare = Prepare::new(&plan, 0..workers, workers);
+        let mut first = start();
+        if let Some(store) = &store {
+            (prepare.keeping, first) = keeping(store, &plan, args.on_offset_gap)?;
+        }
+        jobs.push(Arc::new(Prepared::new(plan, &prepare, first)?));
     }
     let _server = listener.map(|listener| show(listener, token, &jobs, workers)).transpose()?;
-    run_jobs(jobs, workers, args.json)
+    run_jobs(jobs.clone(), workers, args.json)?;
+    store.map_or(Ok(()), |store| forget_ended(&store, &jobs))
+}
+
+fn open(location: &str, workers: usize) -> Result<StateStore> {
+    let store = Store::open(location, &BTreeMap::new(), None)?;
+    blocking(STORE, async move { StateStore::alone(store, workers).await })
+}
+
+/// What the job goes on from, and its first epoch.
+fn keeping(store: &StateStore, plan: &Plan, on_gap: OnGap) -> Result<(Option<Keeping>, Epoch)> {
+    let (store, plan) = (store.clone(), plan.clone());
+    blocking(STORE, async move {
+        let known = store.begin(&plan.job.name, &json!({ "run": true })).await?;
+        if let Some(number) = known.from {
+            print::tell(format!("{}: goes on from checkpoint {number}", plan.job.name));
+        }
+        let keeping = store.keeping(&known, &plan, String::new(), on_gap).await?;
+        Ok((Some(keeping), known.start))
+    })
+}
+
+/// A job that has come to its end begins anew when it is run again; one that was asked to end goes on.
+fn forget_ended(store: &StateStore, jobs: &[Arc<Prepared>]) -> Result<()> {
+    let ended: Vec<String> =
+        jobs.iter().filter(|prepared| !prepared.job.draining()).map(|prepared| prepared.job.name.clone()).collect();
+    let saved = store.jobs();
+    blocking(STORE, async move {
+        for name in ended {
+            saved.remove(&name).await?;
+        }
+        Ok(())
+    })
 }
 
 /// The control plane of a process that takes no other jobs.

@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::state::{FORMAT, Manifest, NodeState};
 
 /// How far the horizon is ahead of the clock.
-const AHEAD: Duration = Duration::from_secs(1);
+pub const AHEAD: Duration = Duration::from_secs(1);
 /// The least number of epochs that the horizon is ahead of readers that cut them.
 const EPOCHS_AHEAD: u64 = 512;
 
@@ -143,15 +143,12 @@ impl Leader {
     }
 
     fn step(&mut self) -> Option<Move> {
-        if self.horizon == Epoch::MAX || self.job.boundaries.last().is_some() || self.last_is_open() {
+        if self.job.boundaries.last().is_some() || self.last_is_open() {
             return None;
         }
-        if frontier(&self.sources) == Epoch::MAX {
-            // All sources have ended: nobody waits for anything.
-            return Some(self.make(Epoch::MAX, false));
-        }
-        if self.job.draining() && self.open.is_none() {
-            return Some(self.make(self.horizon, true));
+        if self.job.draining() || frontier(&self.sources) == Epoch::MAX {
+            // Asked to end, or all sources have: a last checkpoint holds what there is.
+            return self.open.is_none().then(|| self.make(self.horizon, true));
         }
         let until = if self.job.is_cut_by_clock() { self.by_the_clock() } else { self.by_demand() };
         until.map(|until| self.make(until, false))
@@ -177,7 +174,7 @@ impl Leader {
 
     fn make(&mut self, until: Epoch, last: bool) -> Move {
         self.turn += 1;
-        let due = self.open.is_none() && self.begun.elapsed() >= self.settings.every && until != Epoch::MAX;
+        let due = self.open.is_none() && self.begun.elapsed() >= self.settings.every;
         let checkpoint = (due || last).then(|| self.begin(last));
         Move { turn: self.turn, until, checkpoint, last }
     }

@@ -15,6 +15,7 @@ use super::{Cut, Read, Reader};
 use crate::batch::{Batch, Body, Epoch, Mark, Rows};
 use crate::operators::keyed::NodeContext;
 use crate::operators::state::{StateKeeper, positions};
+use crate::runtime::AHEAD;
 use crate::runtime::epochs::{EpochClock, until_next};
 
 /// Batches taken from the reader before the rest of the dataflow has its turn.
@@ -75,6 +76,8 @@ struct Feeding {
     alarm: Option<Instant>,
     /// Rows of an epoch that may not be opened yet.
     ahead: Option<Read>,
+    /// Since when the reader has had nothing.
+    idle: Option<Instant>,
 }
 
 impl Feeding {
@@ -90,6 +93,7 @@ impl Feeding {
             announced: false,
             alarm: None,
             ahead: None,
+            idle: None,
         }
     }
 
@@ -153,9 +157,13 @@ impl Feeding {
 
     /// The clock opens no epoch behind the last boundary; a reader that cuts epochs has to come to it first.
     fn end_at_the_last_boundary(&mut self) {
-        let job = &self.feed.node.job;
-        if job.draining() && job.boundaries.last().is_some() && (self.reader.cut() == Cut::Clock || self.ahead.is_some())
-        {
+        if self.capability.is_none() || self.feed.node.job.boundaries.last().is_none() {
+            return;
+        }
+        // A reader that paces its rows names epochs as time goes by: it is past the boundary when it has been idle for
+        // longer than the horizon is ahead.
+        let paced = self.idle.is_some_and(|idle| idle.elapsed() > 2 * AHEAD);
+        if self.reader.cut() == Cut::Clock || self.ahead.is_some() || paced {
             self.capability = None;
         }
     }
@@ -193,6 +201,7 @@ impl Feeding {
             Read::Rows { epoch, data, bytes, extent } => {
                 epoch.into_iter().for_each(|epoch| self.advance(epoch));
                 let Some(capability) = &self.capability else { return false };
+                self.idle = None;
                 self.outstanding.add(*capability.time(), bytes);
                 let meter = &self.feed.node.meter;
                 meter.rows_out.inc_by(data.num_rows() as u64);
@@ -213,6 +222,7 @@ impl Feeding {
                 true
             }
             Read::Idle(after) => {
+                self.idle.get_or_insert_with(Instant::now);
                 if let Some(after) = after {
                     self.activator.activate_after(after);
                 }

@@ -160,10 +160,12 @@ impl Checkpoints {
         let Some(NodeState { files, .. }) = manifest.nodes.get(node).filter(|state| !state.files.is_empty()) else {
             return Ok(None);
         };
+        let wanted: Vec<bool> = (0..=u8::MAX).map(wanted).collect();
         let wanted = &wanted;
-        let read = files.iter().map(|file| async move {
-            let bytes = self.read_file(file).await?;
-            Snapshot::decode_groups(&bytes, wanted).map_err(of_file(&file.path))
+        // Owned, for a stream of borrowing closures is not `Send`.
+        let read = files.clone().into_iter().map(|file| async move {
+            let bytes = self.read_file(&file).await?;
+            Snapshot::decode_groups(&bytes, |group| wanted[usize::from(group)]).map_err(of_file(&file.path))
         });
         let chain: Vec<Snapshot> = futures::stream::iter(read).buffered(AT_ONCE).try_collect().await?;
         let of_node = format!("checkpoint {} of {self}: `{node}`", manifest.number);

@@ -36,6 +36,8 @@ pub struct Manifest {
     pub nodes: BTreeMap<String, NodeState>,
     /// Whether it was asked for by name, and is kept until it is removed by name.
     pub savepoint: bool,
+    /// The epoch that readers that cut epochs by rows count from.
+    pub origin: u64,
 }
 
 /// The state of a node: a chain of files.
