@@ -13,7 +13,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::Address;
-pub use token::{Token, same, sign};
+pub use token::{Token, new_token, same, sign};
 
 use crate::error::{Error, Result};
 use crate::spec::{Fields, Findings, FromToml, Mistake};
@@ -105,6 +105,8 @@ pub struct Config {
     pub token: Setting<Option<Token>>,
     /// How long a process waits for the others.
     pub join_timeout: Setting<Duration>,
+    /// How long it waits for those that were lost; for ever where it is not set.
+    pub rejoin_timeout: Setting<Option<Duration>>,
     /// How long it may take to write what was read when a process is asked to end.
     pub drain_timeout: Setting<Duration>,
     /// How much is logged.
@@ -149,6 +151,7 @@ impl Config {
             token_file: sources.optional("token_file", "the file that holds the token"),
             token: Setting { value: None, origin: Origin::Default },
             join_timeout: sources.setting("join_timeout", "how long it waits for the others", Duration::from_secs(60)),
+            rejoin_timeout: sources.optional("rejoin_timeout", "how long it waits for those that were lost"),
             drain_timeout: sources.setting("drain_timeout", "how long its jobs may drain", Duration::from_secs(60)),
             log_level: sources.setting("log_level", "how much is logged", Level::Info),
             log_format: sources.setting("log_format", "how logs are written", LogFormat::Text),
@@ -185,6 +188,7 @@ impl Config {
             shown("token_file", &self.token_file, Clone::clone),
             shown("token", &self.token, |token| token.as_ref().map(|_| "***".to_string())),
             shown("join_timeout", &self.join_timeout, span),
+            shown("rejoin_timeout", &self.rejoin_timeout, |wait| wait.as_ref().and_then(span)),
             shown("drain_timeout", &self.drain_timeout, span),
             shown("log_level", &self.log_level, |level| Some(level.to_string())),
             shown("log_format", &self.log_format, |format| Some(format.to_string())),
@@ -208,8 +212,8 @@ impl Sources<'_> {
         self.find(key, doc).unwrap_or(Setting { value: default, origin: Origin::Default })
     }
 
-    fn optional(&mut self, key: &'static str, doc: &'static str) -> Setting<Option<String>> {
-        let found = self.find::<String>(key, doc);
+    fn optional<T: FromToml>(&mut self, key: &'static str, doc: &'static str) -> Setting<Option<T>> {
+        let found = self.find::<T>(key, doc);
         found.map_or(Setting { value: None, origin: Origin::Default }, |found| Setting {
             value: Some(found.value),
             origin: found.origin,

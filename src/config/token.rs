@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{Origin, Setting};
 
@@ -24,6 +25,12 @@ impl Token {
     pub fn is(&self, given: &str) -> bool {
         same(&Sha256::digest(given), &Sha256::digest(&self.0))
     }
+}
+
+/// A new secret that nobody can guess.
+pub fn new_token() -> String {
+    // Two of them hold 244 random bits, from the system.
+    [Uuid::new_v4(), Uuid::new_v4()].map(|part| part.simple().to_string()).concat()
 }
 
 /// HMAC-SHA256 of `message`: only who knows the token can make it. Without a token anybody can.

@@ -1,10 +1,12 @@
 //! Running plans: prepared once a process, rendered on every worker, driven to their end; in this process alone
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
+mod alive;
 mod build;
 mod commands;
 mod drive;
 pub mod epochs;
+pub mod generation;
 pub mod handshake;
 pub mod hosts;
 mod installed;
@@ -14,9 +16,11 @@ pub mod links;
 pub mod mesh;
 mod prepare;
 mod process;
+mod pulse;
 mod rehearse;
 mod render;
 mod run;
+pub mod system;
 pub mod tap;
 mod workers;
 
