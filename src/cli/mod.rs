@@ -18,7 +18,9 @@ mod replay;
 mod run;
 mod signals;
 mod submit;
+mod supervise;
 mod tap;
+mod up;
 mod worker;
 
 use std::path::PathBuf;
@@ -113,6 +115,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a process of a cluster; jobs are submitted to it.
     Worker(worker::WorkerArgs),
+    /// Run a cluster of several processes on this machine.
+    Up(up::UpArgs),
     /// Let a cluster run a dataflow file.
     Submit(submit::SubmitArgs),
     /// List the jobs of a cluster.
@@ -198,6 +202,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Demo(args) => demo::demo(args),
         Command::Worker(args) => run_worker(cli, args),
+        Command::Up(args) => up::up(args),
         Command::Submit(args) => submit::submit(args),
         Command::List(args) => jobs::list(args),
         Command::Status(args) => jobs::status(args),
