@@ -9,6 +9,7 @@
 //! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
 //! - [`server`]: the control plane;
+//! - [`tls`]: who is believed;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
 //! ```
@@ -48,5 +49,6 @@ pub mod server;
 pub mod sinks;
 pub mod sources;
 pub mod spec;
+pub mod tls;
 
 pub use error::{Error, Result};

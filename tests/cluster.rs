@@ -8,6 +8,7 @@ mod endings;
 mod generations;
 mod jobs;
 mod strangers;
+mod tls;
 mod up;
 
 /// A market of `seconds` of event time, as fast as it goes, through indicators into `sink`.

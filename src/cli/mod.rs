@@ -1,6 +1,7 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
 mod brokers;
+mod certs;
 mod config;
 mod dead_letters;
 mod demo;
@@ -127,6 +128,8 @@ enum Command {
     Stop(jobs::StopArgs),
     /// Look at the rows that leave a node of a running job.
     Tap(tap::TapArgs),
+    /// Make certificates to try things with: an authority, and what it signs.
+    Certs(certs::CertsArgs),
     /// The settings of a process.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -208,6 +211,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
         Command::Tap(args) => tap::tap(args),
+        Command::Certs(args) => certs::certs(args),
         Command::Config(command) => config::config(command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {

@@ -12,10 +12,10 @@ use super::job::load;
 use super::print;
 use super::progress::Progress;
 use super::signals::Signals;
-use crate::config::{Address, Config, Token};
+use crate::config::{Address, Config};
 use crate::error::{Error, Result};
 use crate::runtime::{Jobs, Local, Prepare, Prepared, Process, build_id, run_local, start};
-use crate::server::{Server, listen, serve};
+use crate::server::{Access, Server, listen, serve};
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -43,8 +43,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // All mistakes of all files come before anything is opened.
     let plans = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
     let settings = args.http.as_ref().map(|_| Config::load(None, &Vec::new())).transpose()?;
-    let token = settings.and_then(|settings| settings.token.value);
-    let listener = args.http.as_ref().map(|address| listen(address, token.as_ref())).transpose()?;
+    let access = settings.as_ref().map(Access::of).transpose()?.unwrap_or_default();
+    let listener = args.http.as_ref().map(|address| listen(address, &access)).transpose()?;
     let mut jobs: Vec<Arc<Prepared>> = Vec::new();
     for (plan, _) in plans {
         if jobs.iter().any(|other| other.job.name == plan.job.name) {
@@ -57,15 +57,15 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory };
         jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
     }
-    let _server = listener.map(|listener| show(listener, token, &jobs, workers)).transpose()?;
+    let _server = listener.map(|listener| show(listener, access, &jobs, workers)).transpose()?;
     run_jobs(jobs, workers, args.json)
 }
 
 /// The control plane of a process that takes no other jobs.
-fn show(listener: TcpListener, token: Option<Token>, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
+fn show(listener: TcpListener, access: Access, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
     let process = Process::alone(Jobs::alone(jobs), workers, build_id()?);
-    let server = serve(listener, Arc::new(process), token)?;
-    print::tell(format!("http://{} shows how it is doing", server.address));
+    let server = serve(listener, Arc::new(process), access)?;
+    print::tell(format!("{} shows how it is doing", server.url));
     Ok(server)
 }
 

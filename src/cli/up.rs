@@ -55,8 +55,9 @@ pub fn up(args: &UpArgs) -> Result<()> {
     }
     // Mistakes in them are told here, not by every process.
     let config = Config::load(Some(&settings), &Vec::new())?;
+    let scheme = if config.tls.value.is_some() { "https" } else { "http" };
     for (index, host) in hosts.iter().enumerate() {
-        say(&format!("process {index}: http://{}\n", host.http))?;
+        say(&format!("process {index}: {scheme}://{}\n", host.http))?;
     }
     tell(format!(
         "for example: tapeflow list --config {} --at {}; Ctrl-C ends them all",

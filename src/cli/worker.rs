@@ -10,15 +10,15 @@ use tokio::time::sleep;
 
 use super::config::ConfigArgs;
 use super::signals::Signals;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::error::{Error, Result};
 use crate::runtime::generation::{Ended, Past, conclude};
 use crate::runtime::handshake::{Identity, Member};
 use crate::runtime::hosts::{self, Host};
 use crate::runtime::links::execute;
-use crate::runtime::mesh::{self, Mesh, join};
+use crate::runtime::mesh::{self, Mesh, MeshTls, join};
 use crate::runtime::{Command, Process, Workers, build_id, drive, system};
-use crate::server::{listen, serve};
+use crate::server::{Access, listen, serve};
 
 /// How often the process looks after itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -67,12 +67,12 @@ pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
     let (index, workers) = (args.index, usize::from(args.workers));
     let cluster = config.cluster.value.clone();
     let process = Arc::new(Process::new(cluster, index, hosts, workers, build_id()?));
-    let token = &config.token.value;
-    let http = listen(config.http.given().unwrap_or(&own.http), token.as_ref())?;
-    let server = serve(http, Arc::clone(&process), token.clone())?;
-    tracing::info!("process {index} of {} listens on http://{}", process.hosts.len(), server.address);
+    let access = Access::of(config)?;
+    let http = listen(config.http.given().unwrap_or(&own.http), &access)?;
+    let server = serve(http, Arc::clone(&process), access.clone())?;
+    tracing::info!("process {index} of {} listens on {}", process.hosts.len(), server.url);
     let began = Instant::now();
-    let ended = match find_peers(&process, config, &own, &past, &signals) {
+    let ended = match find_peers(&process, config, (&own.mesh, &access), &past, &signals) {
         Ok(Some(mesh)) => generation(&process, mesh, &signals, config.drain_timeout.value)?,
         Ok(None) => Ended::Asked,
         // One of them was lost just then.
@@ -122,13 +122,20 @@ fn find_hosts(args: &WorkerArgs, config: &Config) -> Result<(Vec<Host>, Host)> {
 }
 
 /// The mesh; nothing where the process is asked to end before it is complete.
-fn find_peers(process: &Process, config: &Config, own: &Host, past: &Past, signals: &Signals) -> Result<Option<Mesh>> {
+fn find_peers(
+    process: &Process,
+    config: &Config,
+    (own, access): (&Address, &Access),
+    past: &Past,
+    signals: &Signals,
+) -> Result<Option<Mesh>> {
     let processes = process.hosts.len();
     if processes == 1 {
         return Ok(Some(Mesh::alone(past.known)));
     }
     let token = &config.token.value;
-    let listener = listen(config.mesh.given().unwrap_or(&own.mesh), token.as_ref())?;
+    let listener = listen(config.mesh.given().unwrap_or(own), access)?;
+    let tls = access.tls().map(MeshTls::new).transpose()?;
     let identity = Identity::new(process.build.clone(), process.cluster.clone(), processes, process.workers);
     let member = Member { identity, index: process.index, known: past.known, token: token.clone() };
     let hosts: Vec<_> = process.hosts.iter().map(|host| host.mesh.clone()).collect();
@@ -151,7 +158,7 @@ fn find_peers(process: &Process, config: &Config, own: &Host, past: &Past, signa
     mesh::runtime()?.block_on(async {
         let joined = async {
             sleep(past.wait()).await;
-            join(listener, member, &hosts, patience, waiting).await
+            join(listener, member, tls, &hosts, patience, waiting).await
         };
         tokio::select! {
             mesh = joined => mesh.map(Some),

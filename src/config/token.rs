@@ -58,12 +58,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The token: `TAPEFLOW_TOKEN`, or the content of the file.
+/// A token: the variable `name`, or the content of the file.
 pub fn find(
+    name: &str,
     file: &Setting<Option<String>>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Setting<Option<Token>>, String> {
-    let name = "TAPEFLOW_TOKEN";
     let (text, origin) = match (variable(name), &file.value) {
         (Some(text), _) => (text, Origin::Environment(name.to_string())),
         (None, None) => return Ok(Setting { value: None, origin: Origin::Default }),

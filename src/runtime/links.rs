@@ -2,7 +2,7 @@
 //! closes all sockets, so that every process learns of it at once and can say which peer it was.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::alive::Alive;
 use super::mesh::{Mesh, Task, runtime};
 use super::pulse::{ENDED, SILENCE, look, pulse};
+use super::wire::{Socket, Wire};
 use crate::error::{Error, Result};
 
 /// How long the end of a connection waits for the words that tell more of it.
@@ -34,7 +35,7 @@ const WORDS: Duration = Duration::from_millis(500);
 pub struct Links {
     /// The index of this process.
     own: usize,
-    sockets: Mutex<Vec<TcpStream>>,
+    sockets: Mutex<Vec<Socket>>,
     broken: OnceLock<String>,
     ending: AtomicBool,
     alive: Alive,
@@ -122,9 +123,9 @@ pub fn execute(
     work: impl Fn(&mut Worker) + Send + Sync + 'static,
 ) -> Result<()> {
     // The gate goes on refusing strangers for as long as the workers run.
-    let Mesh { sockets, pulses, gate: _gate, .. } = mesh;
+    let Mesh { sockets, pulses, between, gate: _gate, .. } = mesh;
     let cannot = |error: io::Error| Error::run(format!("the mesh cannot be used: {error}"));
-    let own: io::Result<Vec<TcpStream>> = sockets.iter().flatten().map(TcpStream::try_clone).collect();
+    let own: io::Result<Vec<Socket>> = sockets.iter().flatten().map(Socket::try_clone).collect();
     *links.sockets.lock().unwrap_or_else(PoisonError::into_inner) = own.map_err(cannot)?;
     let sockets = sockets.into_iter().enumerate();
     let sockets = sockets.map(|(peer, socket)| socket.map(|socket| Link { peer, socket, links: Arc::clone(links) }));
@@ -133,7 +134,7 @@ pub fn execute(
     let (builders, threads) =
         initialize_networking_from_sockets(builders, sockets.collect(), index, workers, hooks).map_err(cannot)?;
     let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
-    let pulses = Pulses::start(pulses, links)?;
+    let pulses = Pulses::start(pulses, between, links)?;
     let shared = Arc::clone(links);
     let guards = execute_from(builders, Box::new(threads), WorkerConfig::default(), move |worker| {
         let _dart = Dart(Arc::clone(&shared));
@@ -154,25 +155,25 @@ pub fn execute(
     ended
 }
 
-/// The control connections to all peers.
+/// The control connections to all peers, and what goes between timely and those that are encrypted.
 struct Pulses {
     tasks: Vec<JoinHandle<()>>,
     _look: Option<Task>,
 }
 
 impl Pulses {
-    fn start(streams: Vec<Option<tokio::net::TcpStream>>, links: &Arc<Links>) -> Result<Pulses> {
+    fn start(streams: Vec<Option<Wire>>, between: Vec<JoinHandle<()>>, links: &Arc<Links>) -> Result<Pulses> {
         let _inside = runtime()?.enter();
         links.alive.begin();
         let streams = streams.into_iter().enumerate().filter_map(|(peer, stream)| Some((peer, stream?)));
         let tasks = streams.map(|(peer, stream)| tokio::spawn(pulse(peer, stream, Arc::clone(links))));
-        let tasks: Vec<_> = tasks.collect();
+        let tasks: Vec<_> = tasks.chain(between).collect();
         // Who has no peers is nobody's loss.
         let _look = (!tasks.is_empty()).then(|| Task::spawn(look(Arc::clone(links))));
         Ok(Pulses { tasks, _look })
     }
 
-    /// Waits until the last words are said.
+    /// Waits until the last words are said, and all that timely has sent is on its way.
     fn end(self) {
         if let Ok(runtime) = runtime() {
             // Who has not heard them by then misses this process without knowing why.
@@ -199,7 +200,7 @@ impl Drop for Dart {
 /// The socket to one peer. It notes the peer's end before timely panics over it.
 struct Link {
     peer: usize,
-    socket: TcpStream,
+    socket: Socket,
     links: Arc<Links>,
 }
 
@@ -273,7 +274,7 @@ mod tests {
         let joins = listeners.into_iter().enumerate().map(|(index, listener)| {
             let identity = Identity::new("1".to_string(), "c".to_string(), PROCESSES, WORKERS);
             let (member, hosts) = (Member { identity, index, known: 0, token: None }, hosts.clone());
-            async move { join(listener, member, &hosts, Some(Duration::from_secs(30)), |_| {}).await }
+            async move { join(listener, member, None, &hosts, Some(Duration::from_secs(30)), |_| {}).await }
         });
         runtime.block_on(futures::future::try_join_all(joins)).expect("a mesh")
     }

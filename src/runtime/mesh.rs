@@ -9,20 +9,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::{try_join, try_join_all};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use uuid::Uuid;
 
 use super::generation;
 use super::handshake::{LINES, Line, Member, Refusal, answer, call};
+use super::wire::{Socket, Wire};
 use crate::config::Address;
 use crate::error::{Error, Result};
+use crate::tls::Tls;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -45,9 +48,11 @@ pub struct Mesh {
     /// How many times the cluster has begun.
     pub generation: u64,
     /// Timely's socket to each process; `None` for this one.
-    pub sockets: Vec<Option<std::net::TcpStream>>,
+    pub sockets: Vec<Option<Socket>>,
     /// The control connection to each of them.
-    pub pulses: Vec<Option<TcpStream>>,
+    pub pulses: Vec<Option<Wire>>,
+    /// What goes between timely and encrypted connections.
+    pub between: Vec<JoinHandle<()>>,
     /// Goes on refusing strangers until the mesh is dropped.
     pub gate: Option<Task>,
 }
@@ -56,7 +61,20 @@ impl Mesh {
     /// Of a cluster of one process, that knows of generation `known`.
     pub fn alone(known: u64) -> Mesh {
         let generation = generation::next([known]);
-        Mesh { run: new_run(), generation, sockets: vec![None], pulses: vec![None], gate: None }
+        Mesh { run: new_run(), generation, sockets: vec![None], pulses: vec![None], between: Vec::new(), gate: None }
+    }
+}
+
+/// How the connections of the mesh are encrypted.
+pub struct MeshTls {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl MeshTls {
+    /// With these certificates.
+    pub fn new(tls: &Tls) -> Result<MeshTls> {
+        Ok(MeshTls { acceptor: tls.mesh()?, connector: tls.connector() })
     }
 }
 
@@ -93,12 +111,13 @@ impl Drop for Task {
 pub async fn join(
     listener: TcpListener,
     member: Member,
+    tls: Option<MeshTls>,
     hosts: &[Address],
     patience: Option<Duration>,
     waiting: impl Fn(String),
 ) -> Result<Mesh> {
     let deadline = patience.map(|patience| Instant::now() + patience);
-    let round = Arc::new(Round::new(member, hosts.len()));
+    let round = Arc::new(Round::new(member, tls, hosts.len()));
     let gate = Task::spawn(gate(listener, Arc::clone(&round)));
     let callers: Vec<Task> =
         (0..round.member.index).map(|to| Task::spawn(caller(Arc::clone(&round), to, hosts[to].clone()))).collect();
@@ -121,20 +140,28 @@ pub async fn join(
     let agreed = found.into_iter().enumerate().map(|(index, lines)| agree(index, lines, &run, known));
     let agreed = try_join_all(agreed).await?;
     let generation = generation::next(agreed.iter().flatten().map(|peer| peer.known).chain([known]));
-    let (sockets, pulses) = agreed.into_iter().map(|peer| peer.map(|peer| (peer.socket, peer.pulse)).unzip()).unzip();
-    Ok(Mesh { sockets, pulses, run, generation, gate: Some(gate) })
+    let mut mesh = Mesh { run, generation, sockets: vec![], pulses: vec![], between: vec![], gate: Some(gate) };
+    for peer in agreed {
+        let (socket, pulse) = peer.map(|peer| (peer.data.into_socket(), peer.pulse)).unzip();
+        let (socket, between) = socket.transpose().map_err(Error::run)?.unzip();
+        mesh.sockets.push(socket);
+        mesh.pulses.push(pulse);
+        mesh.between.extend(between.flatten());
+    }
+    Ok(mesh)
 }
 
 /// One attempt to bring a mesh together.
 struct Round {
     member: Member,
+    tls: Option<MeshTls>,
     state: Mutex<Found>,
     changed: Notify,
     closed: AtomicBool,
 }
 
 /// In the order of [`LINES`].
-type Lines = [Option<TcpStream>; LINES.len()];
+type Lines = [Option<Wire>; LINES.len()];
 
 struct Found {
     run: String,
@@ -146,11 +173,11 @@ struct Found {
 }
 
 impl Round {
-    fn new(member: Member, processes: usize) -> Self {
+    fn new(member: Member, tls: Option<MeshTls>, processes: usize) -> Self {
         let run = if member.index == 0 { new_run() } else { String::new() };
         let lines = (0..processes).map(|_| Lines::default()).collect();
         let found = Found { run, lines, troubles: vec![None; processes], hopeless: None };
-        Round { member, state: Mutex::new(found), changed: Notify::new(), closed: AtomicBool::new(false) }
+        Round { member, tls, state: Mutex::new(found), changed: Notify::new(), closed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
@@ -160,9 +187,8 @@ impl Round {
     /// Whether process `index` is not connected, or not any more.
     fn wants(&self, index: usize, line: Line) -> bool {
         let mut found = self.lock();
-        let gone = |socket: &TcpStream| matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)));
         let slot = &mut found.lines[index][line as usize];
-        if slot.as_ref().is_some_and(gone) {
+        if slot.as_ref().is_some_and(Wire::is_gone) {
             *slot = None;
         }
         slot.is_none()
@@ -182,7 +208,7 @@ impl Round {
         }
     }
 
-    fn connected(&self, index: usize, line: Line, socket: TcpStream) {
+    fn connected(&self, index: usize, line: Line, socket: Wire) {
         // Of two that were admitted at once the second is closed, and calls again.
         if self.wants(index, line) && !self.closed.load(Ordering::Acquire) {
             self.lock().lines[index][line as usize] = Some(socket);
@@ -222,7 +248,7 @@ impl Round {
 async fn caller(round: Arc<Round>, to: usize, host: Address) {
     loop {
         for line in LINES.into_iter().filter(|line| round.wants(to, *line)) {
-            match timeout(CONNECT + HANDSHAKE, dial(&round.member, to, line, &host)).await {
+            match timeout(CONNECT + HANDSHAKE, dial(&round, to, line, &host)).await {
                 Ok(Ok((socket, run))) => {
                     if to == 0 {
                         round.lock().run = run;
@@ -241,12 +267,20 @@ async fn caller(round: Arc<Round>, to: usize, host: Address) {
     }
 }
 
-async fn dial(member: &Member, to: usize, line: Line, host: &Address) -> Result<(TcpStream, String), Refusal> {
+async fn dial(round: &Round, to: usize, line: Line, host: &Address) -> Result<(Wire, String), Refusal> {
     let connected = timeout(CONNECT, TcpStream::connect((host.host.as_str(), host.port))).await;
-    let mut socket = connected.map_err(|_| Refusal::Passing("no connection came up".to_string()))??;
+    let socket = connected.map_err(|_| Refusal::Passing("no connection came up".to_string()))??;
     socket.set_nodelay(true)?;
-    let run = call(&mut socket, member, to, line).await?;
-    Ok((socket, run))
+    let mut wire = match &round.tls {
+        None => Wire::Plain(socket),
+        Some(tls) => {
+            let name = ServerName::try_from(host.host.clone()).map_err(|error| Refusal::Lasting(error.to_string()))?;
+            let stream = tls.connector.connect(name, socket).await;
+            Wire::Tls(Box::new(stream.map_err(|error| Refusal::Passing(format!("TLS: {error}")))?.into()))
+        }
+    };
+    let run = call(&mut wire, &round.member, to, line).await?;
+    Ok((wire, run))
 }
 
 /// Hears who calls.
@@ -271,14 +305,26 @@ async fn gate(listener: TcpListener, round: Arc<Round>) {
     }
 }
 
-async fn hear(mut socket: TcpStream, from: SocketAddr, round: Arc<Round>, refusals: Arc<Refusals>) {
-    let run = if round.member.index == 0 { round.lock().run.clone() } else { String::new() };
-    let heard =
-        timeout(HANDSHAKE, answer(&mut socket, &round.member, &run, |index, line| round.admit(index, line))).await;
+async fn hear(socket: TcpStream, from: SocketAddr, round: Arc<Round>, refusals: Arc<Refusals>) {
+    let heard = timeout(HANDSHAKE, hear_out(socket, &round)).await;
     match heard.unwrap_or_else(|_| Err("it did not say who it is in time".to_string())) {
-        Ok((index, line)) => round.connected(index, line, socket),
+        Ok((wire, (index, line))) => round.connected(index, line, wire),
         Err(reason) => refusals.log(from, &reason),
     }
+}
+
+async fn hear_out(socket: TcpStream, round: &Round) -> Result<(Wire, (usize, Line)), String> {
+    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    let mut wire = match &round.tls {
+        None => Wire::Plain(socket),
+        Some(tls) => {
+            let stream = tls.acceptor.accept(socket).await;
+            Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?.into()))
+        }
+    };
+    let run = if round.member.index == 0 { round.lock().run.clone() } else { String::new() };
+    let who = answer(&mut wire, &round.member, &run, |index, line| round.admit(index, line)).await?;
+    Ok((wire, who))
 }
 
 /// Logs refusals, but not every one of a flood.
@@ -305,8 +351,8 @@ impl Refusals {
 /// A process that means the same run.
 struct Agreed {
     known: u64,
-    socket: std::net::TcpStream,
-    pulse: TcpStream,
+    data: Wire,
+    pulse: Wire,
 }
 
 /// Both sides are complete and mean the same run; only then may timely's first byte be sent.
@@ -317,19 +363,14 @@ async fn agree(index: usize, lines: Lines, run: &str, known: u64) -> Result<Opti
         timeout(AGREE, async { try_join(exchange(&mut data, run, known), exchange(&mut pulse, run, known)).await });
     let exchanged = exchanged.await.map_err(|_| lost("it did not find all others in time"))?;
     let (known, _) = exchanged.map_err(|error| lost(&error.to_string()))?;
-    let plain = data.into_std().and_then(|socket| {
-        socket.set_nonblocking(false)?;
-        socket.set_nodelay(true)?;
-        Ok(socket)
-    });
-    let socket = plain.map_err(|error| lost(&error.to_string()))?;
-    Ok(Some(Agreed { known, socket, pulse }))
+    Ok(Some(Agreed { known, data, pulse }))
 }
 
 /// Tells the run, and the greatest generation known; returns the generation that the other side knows.
-async fn exchange(stream: &mut TcpStream, run: &str, known: u64) -> io::Result<u64> {
+async fn exchange(stream: &mut Wire, run: &str, known: u64) -> io::Result<u64> {
     stream.write_all(run.as_bytes()).await?;
     stream.write_u64(known).await?;
+    stream.flush().await?;
     let mut theirs = vec![0; run.len()];
     stream.read_exact(&mut theirs).await?;
     match theirs == run.as_bytes() {

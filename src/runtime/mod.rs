@@ -22,6 +22,7 @@ mod render;
 mod run;
 pub mod system;
 pub mod tap;
+pub mod wire;
 mod workers;
 
 pub use build::build_id;
