@@ -10,6 +10,7 @@
 //! - [`state`]: what outlives a process: snapshots, checkpoints, the store that keeps them;
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
 //! - [`server`]: the control plane;
+//! - [`tls`]: who is believed;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
 //! ```
@@ -50,5 +51,6 @@ pub mod sinks;
 pub mod sources;
 pub mod spec;
 pub mod state;
+pub mod tls;
 
 pub use error::{Error, Result};

@@ -5,8 +5,11 @@ mod support;
 
 mod control;
 mod endings;
+mod generations;
 mod jobs;
 mod strangers;
+mod tls;
+mod up;
 
 /// A market of `seconds` of event time, as fast as it goes, through indicators into `sink`.
 fn market(name: &str, seconds: u32, sink: &str) -> String {

@@ -1,6 +1,7 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
 mod brokers;
+mod certs;
 mod config;
 mod dead_letters;
 mod demo;
@@ -18,7 +19,9 @@ mod replay;
 mod run;
 mod signals;
 mod submit;
+mod supervise;
 mod tap;
+mod up;
 mod worker;
 
 use std::path::PathBuf;
@@ -113,6 +116,8 @@ enum Command {
     Demo(demo::DemoArgs),
     /// Run a process of a cluster; jobs are submitted to it.
     Worker(worker::WorkerArgs),
+    /// Run a cluster of several processes on this machine.
+    Up(up::UpArgs),
     /// Let a cluster run a dataflow file.
     Submit(submit::SubmitArgs),
     /// List the jobs of a cluster.
@@ -123,6 +128,8 @@ enum Command {
     Stop(jobs::StopArgs),
     /// Look at the rows that leave a node of a running job.
     Tap(tap::TapArgs),
+    /// Make certificates to try things with: an authority, and what it signs.
+    Certs(certs::CertsArgs),
     /// The settings of a process.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -198,11 +205,13 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::DeadLetters(command) => dead_letters::dead_letters(command),
         Command::Demo(args) => demo::demo(args),
         Command::Worker(args) => run_worker(cli, args),
+        Command::Up(args) => up::up(args),
         Command::Submit(args) => submit::submit(args),
         Command::List(args) => jobs::list(args),
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
         Command::Tap(args) => tap::tap(args),
+        Command::Certs(args) => certs::certs(args),
         Command::Config(command) => config::config(command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::config::{Address, Config};
 use crate::error::{Error, Result};
 use crate::runtime::{State, runtime};
-use crate::server::{Client, JobReport};
+use crate::server::{Access, Client, JobReport};
 
 /// How long a short question may take.
 pub const SHORT: Duration = Duration::from_secs(15);
@@ -24,13 +24,24 @@ pub struct RemoteArgs {
     /// The settings with the token; ./tapeflow.toml where there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The certificate of the authority of the cluster (PEM): it is asked over TLS.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<String>,
+    /// A certificate to show instead of a token (PEM).
+    #[arg(long, value_name = "FILE", requires = "key")]
+    cert: Option<String>,
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<String>,
 }
 
 impl RemoteArgs {
     /// Asks that process.
     pub fn client(&self) -> Result<Client> {
-        let config = Config::load(self.config.as_deref(), &Vec::new())?;
-        Client::new(self.at.clone().unwrap_or(config.http.value), config.token.value)
+        let flags = [("tls_ca", &self.ca), ("tls_cert", &self.cert), ("tls_key", &self.key)];
+        let flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
+        let config = Config::load(self.config.as_deref(), &flags)?;
+        Client::new(self.at.clone().unwrap_or_else(|| config.http.value.clone()), &Access::of(&config)?)
     }
 }
 

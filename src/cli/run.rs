@@ -13,13 +13,13 @@ use super::job::load;
 use super::print;
 use super::progress::Progress;
 use super::signals::Signals;
-use crate::config::{Address, Config, Token};
+use crate::config::{Address, Config};
 use crate::error::{Error, Result};
 use crate::batch::Epoch;
 use crate::runtime::{
     Jobs, Keeping, LOOK as STORE, Local, Prepare, Prepared, Process, StateStore, blocking, build_id, run_local, start,
 };
-use crate::server::{Server, listen, serve};
+use crate::server::{Access, Server, listen, serve};
 use crate::sources::OnGap;
 use crate::spec::Plan;
 use crate::state::Store;
@@ -56,8 +56,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     // All mistakes of all files come before anything is opened.
     let plans = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
     let settings = args.http.as_ref().map(|_| Config::load(None, &Vec::new())).transpose()?;
-    let token = settings.and_then(|settings| settings.token.value);
-    let listener = args.http.as_ref().map(|address| listen(address, token.as_ref())).transpose()?;
+    let access = settings.as_ref().map(Access::of).transpose()?.unwrap_or_default();
+    let listener = args.http.as_ref().map(|address| listen(address, &access)).transpose()?;
     let store = args.state.as_deref().map(|location| open(location, workers)).transpose()?;
     let mut jobs: Vec<Arc<Prepared>> = Vec::new();
     for (plan, _) in plans {
@@ -74,7 +74,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         }
         jobs.push(Arc::new(Prepared::new(plan, &prepare, first)?));
     }
-    let _server = listener.map(|listener| show(listener, token, &jobs, workers)).transpose()?;
+    let _server = listener.map(|listener| show(listener, access, &jobs, workers)).transpose()?;
     run_jobs(jobs.clone(), workers, args.json)?;
     store.map_or(Ok(()), |store| forget_ended(&store, &jobs))
 }
@@ -111,10 +111,10 @@ fn forget_ended(store: &StateStore, jobs: &[Arc<Prepared>]) -> Result<()> {
 }
 
 /// The control plane of a process that takes no other jobs.
-fn show(listener: TcpListener, token: Option<Token>, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
+fn show(listener: TcpListener, access: Access, jobs: &[Arc<Prepared>], workers: usize) -> Result<Server> {
     let process = Process::alone(Jobs::alone(jobs), workers, build_id()?);
-    let server = serve(listener, Arc::new(process), token)?;
-    print::tell(format!("http://{} shows how it is doing", server.address));
+    let server = serve(listener, Arc::new(process), access)?;
+    print::tell(format!("{} shows how it is doing", server.url));
     Ok(server)
 }
 

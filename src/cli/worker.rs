@@ -1,28 +1,31 @@
 //! `tapeflow worker`: one process of a cluster.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use tokio::time::sleep;
 
 use super::config::ConfigArgs;
 use super::signals::Signals;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::error::{Error, Result};
+use crate::runtime::generation::{Ended, Past, conclude};
 use crate::runtime::handshake::{Identity, Member};
 use crate::runtime::hosts::{self, Host};
 use crate::runtime::links::execute;
-use crate::runtime::mesh::{Mesh, join};
-use crate::runtime::{Command, Process, Workers, build_id, drive, runtime};
-use crate::server::{listen, serve};
+use crate::runtime::mesh::{self, Mesh, MeshTls, join};
+use crate::runtime::{Command, Process, Workers, build_id, drive, system};
+use crate::server::{Access, listen, serve};
 
 /// How often the process looks after itself.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long the workers of a broken cluster may take to notice.
 const BREAKING: Duration = Duration::from_secs(5);
-/// Until a cluster can begin anew by itself, it begins once.
-const GENERATION: u64 = 1;
+/// How often the log tells for whom the process waits.
+const TELL: Duration = Duration::from_secs(10);
 
 /// `tapeflow worker`
 #[derive(Args)]
@@ -36,6 +39,12 @@ pub struct WorkerArgs {
     /// How many workers (threads) each process has.
     #[arg(short, long, default_value_t = 1, env = "TAPEFLOW_WORKERS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: u16,
+    /// End when another process is lost, with exit code 1, instead of beginning anew.
+    #[arg(long, env = "TAPEFLOW_NO_RESTART", value_parser = clap::builder::FalseyValueParser::new())]
+    no_restart: bool,
+    /// The process that started this one: when it is gone, this one ends.
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -47,28 +56,59 @@ impl WorkerArgs {
     }
 }
 
-/// Runs a process of a cluster until it is asked to end.
+/// Runs a process of a cluster until it is asked to end. Where another is lost, it begins anew.
 pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
+    let past = Past::take();
     let (hosts, own) = find_hosts(args, config)?;
     let signals = Signals::watch()?;
+    if let Some(parent) = args.parent {
+        end_with(parent)?;
+    }
     let (index, workers) = (args.index, usize::from(args.workers));
     let cluster = config.cluster.value.clone();
     let process = Arc::new(Process::new(cluster, index, hosts, workers, build_id()?));
-    let token = &config.token.value;
-    let http = listen(config.http.given().unwrap_or(&own.http), token.as_ref())?;
-    let server = serve(http, Arc::clone(&process), token.clone())?;
-    tracing::info!("process {index} of {} listens on http://{}", process.hosts.len(), server.address);
-    let Some(mesh) = find_peers(&process, config, &own, &signals)? else { return Ok(()) };
-    process.joined(mesh.run.clone());
-    tracing::info!("the cluster is complete: {} workers", workers * process.hosts.len());
-    hush(&process);
+    let access = Access::of(config)?;
+    let http = listen(config.http.given().unwrap_or(&own.http), &access)?;
+    let server = serve(http, Arc::clone(&process), access.clone())?;
+    tracing::info!("process {index} of {} listens on {}", process.hosts.len(), server.url);
     let began = Instant::now();
-    let shared = Arc::clone(&process);
+    let ended = match find_peers(&process, config, (&own.mesh, &access), &past, &signals) {
+        Ok(Some(mesh)) => generation(&process, mesh, &signals, config.drain_timeout.value)?,
+        Ok(None) => Ended::Asked,
+        // One of them was lost just then.
+        Err(Error::Run(reason)) => Ended::Lost(reason, past.known),
+        Err(error) => return Err(error),
+    };
+    conclude(ended, &past, began.elapsed(), !args.no_restart)
+}
+
+/// Lets the system ask this process to end when `parent` is gone.
+fn end_with(parent: u32) -> Result<()> {
+    system::end_with_parent().map_err(Error::run)?;
+    match std::os::unix::process::parent_id() == parent {
+        true => Ok(()),
+        false => Err(Error::run("the process that started this one is gone")),
+    }
+}
+
+/// Runs the workers of this process until the generation ends.
+fn generation(process: &Arc<Process>, mesh: Mesh, signals: &Signals, drain: Duration) -> Result<Ended> {
+    let (index, workers, number) = (process.index, process.workers, mesh.generation);
+    process.joined(mesh.run.clone(), number);
+    tracing::info!("the cluster is complete: generation {number}, {} workers", workers * process.hosts.len());
+    hush(process);
+    let began = Instant::now();
+    let shared = Arc::clone(process);
     let running = Workers::start(move || {
         let links = Arc::clone(&shared.links);
         execute(mesh, index, workers, &links, move |worker| drive(worker, &shared, began))
     })?;
-    watch(&process, running, &signals, config.drain_timeout.value)
+    let ended = watch(process, running, signals, drain);
+    match process.links.broken() {
+        // Who was asked to end does not begin anew.
+        Some(reason) if process.ending().is_none() && !signals.seen() => Ok(Ended::Lost(reason.to_string(), number)),
+        _ => ended.map(|()| Ended::Asked),
+    }
 }
 
 fn find_hosts(args: &WorkerArgs, config: &Config) -> Result<(Vec<Host>, Host)> {
@@ -82,20 +122,46 @@ fn find_hosts(args: &WorkerArgs, config: &Config) -> Result<(Vec<Host>, Host)> {
 }
 
 /// The mesh; nothing where the process is asked to end before it is complete.
-fn find_peers(process: &Process, config: &Config, own: &Host, signals: &Signals) -> Result<Option<Mesh>> {
+fn find_peers(
+    process: &Process,
+    config: &Config,
+    (own, access): (&Address, &Access),
+    past: &Past,
+    signals: &Signals,
+) -> Result<Option<Mesh>> {
     let processes = process.hosts.len();
     if processes == 1 {
-        return Ok(Some(Mesh::alone()));
+        return Ok(Some(Mesh::alone(past.known)));
     }
     let token = &config.token.value;
-    let listener = listen(config.mesh.given().unwrap_or(&own.mesh), token.as_ref())?;
-    let cluster = process.cluster.clone();
-    let identity = Identity::new(process.build.clone(), cluster, GENERATION, processes, process.workers);
-    let member = Member { identity, index: process.index, token: token.clone() };
+    let listener = listen(config.mesh.given().unwrap_or(own), access)?;
+    let tls = access.tls().map(MeshTls::new).transpose()?;
+    let identity = Identity::new(process.build.clone(), process.cluster.clone(), processes, process.workers);
+    let member = Member { identity, index: process.index, known: past.known, token: token.clone() };
     let hosts: Vec<_> = process.hosts.iter().map(|host| host.mesh.clone()).collect();
-    runtime()?.block_on(async {
+    let patience = match &past.ended {
+        None => Some(config.join_timeout.value),
+        Some(_) => config.rejoin_timeout.value,
+    };
+    let before = past.ended.as_ref().map_or(String::new(), |ended| format!("{ended}; "));
+    let told = Cell::new(Instant::now());
+    let waiting = |missing: String| {
+        if told.get().elapsed() > TELL {
+            told.set(Instant::now());
+            tracing::info!("the cluster is not complete: {missing}");
+        }
+        process.wait_for(format!("{before}not all processes are connected yet: {missing}"));
+    };
+    if past.ended.is_some() {
+        process.wait_for(format!("{before}the next generation begins"));
+    }
+    mesh::runtime()?.block_on(async {
+        let joined = async {
+            sleep(past.wait()).await;
+            join(listener, member, tls, &hosts, patience, waiting).await
+        };
         tokio::select! {
-            mesh = join(listener, member, &hosts, config.join_timeout.value) => mesh.map(Some),
+            mesh = joined => mesh.map(Some),
             () = signals.wait() => Ok(None),
         }
     })

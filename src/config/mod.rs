@@ -2,6 +2,7 @@
 //! environment, these before the file, and the file before the defaults. A dataflow file holds none of it.
 
 mod address;
+mod tls;
 mod token;
 
 use std::borrow::Cow;
@@ -13,10 +14,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::Address;
-pub use token::{Token, same, sign};
+pub use token::{Token, new_token, same, sign};
 
 use crate::error::{Error, Result};
-use crate::spec::{Fields, Findings, FromToml, Mistake};
+use crate::spec::{At, Fields, Findings, FromToml, Mistake};
+use crate::tls::TlsFiles;
 use crate::words;
 
 /// The file that is read where no other is named.
@@ -103,14 +105,26 @@ pub struct Config {
     pub token_file: Setting<Option<String>>,
     /// What the processes of a cluster and those who submit jobs share.
     pub token: Setting<Option<Token>>,
+    /// The file that holds the token of those who may only look.
+    pub read_token_file: Setting<Option<String>>,
+    /// What those show who may only look.
+    pub read_token: Setting<Option<Token>>,
+    /// The certificates.
+    pub tls: Setting<Option<TlsFiles>>,
     /// How long a process waits for the others.
     pub join_timeout: Setting<Duration>,
+    /// How long it waits for those that were lost; for ever where it is not set.
+    pub rejoin_timeout: Setting<Option<Duration>>,
     /// How long it may take to write what was read when a process is asked to end.
     pub drain_timeout: Setting<Duration>,
     /// How much is logged.
     pub log_level: Setting<Level>,
     /// How logs are written.
     pub log_format: Setting<LogFormat>,
+}
+
+fn unset<T>() -> Setting<Option<T>> {
+    Setting { value: None, origin: Origin::Default }
 }
 
 /// What flags have set, by key.
@@ -147,14 +161,26 @@ impl Config {
             mesh: sources.setting("mesh", "where the other processes connect to", Address::loopback(7071)),
             advertise: sources.optional("advertise", "the host by which others reach this process"),
             token_file: sources.optional("token_file", "the file that holds the token"),
-            token: Setting { value: None, origin: Origin::Default },
+            token: unset(),
+            read_token_file: sources.optional("read_token_file", "the file that holds the token of those who may look"),
+            read_token: unset(),
+            tls: unset(),
             join_timeout: sources.setting("join_timeout", "how long it waits for the others", Duration::from_secs(60)),
+            rejoin_timeout: sources.optional("rejoin_timeout", "how long it waits for those that were lost"),
             drain_timeout: sources.setting("drain_timeout", "how long its jobs may drain", Duration::from_secs(60)),
             log_level: sources.setting("log_level", "how much is logged", Level::Info),
             log_format: sources.setting("log_format", "how logs are written", LogFormat::Text),
         };
-        match token::find(&config.token_file, variable) {
+        match token::find("TAPEFLOW_TOKEN", &config.token_file, variable) {
             Ok(token) => config.token = token,
+            Err(message) => sources.wrong.push(message),
+        }
+        match token::find("TAPEFLOW_READ_TOKEN", &config.read_token_file, variable) {
+            Ok(token) => config.read_token = token,
+            Err(message) => sources.wrong.push(message),
+        }
+        match tls::find(sources.written("tls", "the certificates: { ca, cert, key }"), flags, variable) {
+            Ok(tls) => config.tls = tls,
             Err(message) => sources.wrong.push(message),
         }
         let Sources { fields, mut wrong, .. } = sources;
@@ -184,7 +210,11 @@ impl Config {
             shown("advertise", &self.advertise, Clone::clone),
             shown("token_file", &self.token_file, Clone::clone),
             shown("token", &self.token, |token| token.as_ref().map(|_| "***".to_string())),
+            shown("read_token_file", &self.read_token_file, Clone::clone),
+            shown("read_token", &self.read_token, |token| token.as_ref().map(|_| "***".to_string())),
+            shown("tls", &self.tls, |tls| tls.as_ref().map(ToString::to_string)),
             shown("join_timeout", &self.join_timeout, span),
+            shown("rejoin_timeout", &self.rejoin_timeout, |wait| wait.as_ref().and_then(span)),
             shown("drain_timeout", &self.drain_timeout, span),
             shown("log_level", &self.log_level, |level| Some(level.to_string())),
             shown("log_format", &self.log_format, |format| Some(format.to_string())),
@@ -208,12 +238,9 @@ impl Sources<'_> {
         self.find(key, doc).unwrap_or(Setting { value: default, origin: Origin::Default })
     }
 
-    fn optional(&mut self, key: &'static str, doc: &'static str) -> Setting<Option<String>> {
-        let found = self.find::<String>(key, doc);
-        found.map_or(Setting { value: None, origin: Origin::Default }, |found| Setting {
-            value: Some(found.value),
-            origin: found.origin,
-        })
+    fn optional<T: FromToml>(&mut self, key: &'static str, doc: &'static str) -> Setting<Option<T>> {
+        let found = self.find::<T>(key, doc);
+        found.map_or(unset(), |found| Setting { value: Some(found.value), origin: found.origin })
     }
 
     fn find<T: FromToml>(&mut self, key: &'static str, doc: &'static str) -> Option<Setting<T>> {
@@ -228,11 +255,19 @@ impl Sources<'_> {
         };
         match above {
             Some((value, origin)) => self.parse(value, origin),
-            None => written.map(|at| {
-                let line = self.text[..at.span.start.min(self.text.len())].matches('\n').count() + 1;
-                Setting { value: at.value, origin: Origin::File(self.path.to_path_buf(), line) }
-            }),
+            None => written.map(|at| self.at(at)),
         }
+    }
+
+    /// What only the file can hold as it is.
+    fn written<T: FromToml>(&mut self, key: &'static str, doc: &'static str) -> Option<Setting<T>> {
+        let written = self.fields.get::<T>(key, doc).optional();
+        written.map(|at| self.at(at))
+    }
+
+    fn at<T>(&self, at: At<T>) -> Setting<T> {
+        let line = self.text[..at.span.start.min(self.text.len())].matches('\n').count() + 1;
+        Setting { value: at.value, origin: Origin::File(self.path.to_path_buf(), line) }
     }
 
     /// A flag or a variable means the same as that text in the file.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::{Origin, Setting};
 
@@ -24,6 +25,12 @@ impl Token {
     pub fn is(&self, given: &str) -> bool {
         same(&Sha256::digest(given), &Sha256::digest(&self.0))
     }
+}
+
+/// A new secret that nobody can guess.
+pub fn new_token() -> String {
+    // Two of them hold 244 random bits, from the system.
+    [Uuid::new_v4(), Uuid::new_v4()].map(|part| part.simple().to_string()).concat()
 }
 
 /// HMAC-SHA256 of `message`: only who knows the token can make it. Without a token anybody can.
@@ -51,12 +58,12 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The token: `TAPEFLOW_TOKEN`, or the content of the file.
+/// A token: the variable `name`, or the content of the file.
 pub fn find(
+    name: &str,
     file: &Setting<Option<String>>,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Setting<Option<Token>>, String> {
-    let name = "TAPEFLOW_TOKEN";
     let (text, origin) = match (variable(name), &file.value) {
         (Some(text), _) => (text, Origin::Environment(name.to_string())),
         (None, None) => return Ok(Setting { value: None, origin: Origin::Default }),

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::config::{Token, same, sign};
 
 /// The version of all this.
-const PROTOCOL: u32 = 1;
+const PROTOCOL: u32 = 2;
 const MAGIC: &[u8; 8] = b"tapeflow";
 /// The longest frame.
 const LONGEST: usize = 2048;
@@ -34,8 +34,6 @@ pub struct Identity {
     pub build: String,
     /// The name of the cluster.
     pub cluster: String,
-    /// How many times the cluster has begun anew.
-    pub generation: u64,
     /// How many processes there are.
     pub processes: usize,
     /// How many workers each of them has.
@@ -44,8 +42,8 @@ pub struct Identity {
 
 impl Identity {
     /// Of this executable.
-    pub fn new(build: String, cluster: String, generation: u64, processes: usize, workers: usize) -> Self {
-        Identity { protocol: PROTOCOL, build, cluster, generation, processes, workers }
+    pub fn new(build: String, cluster: String, processes: usize, workers: usize) -> Self {
+        Identity { protocol: PROTOCOL, build, cluster, processes, workers }
     }
 
     /// What is not equal, in words of the process that says it.
@@ -54,7 +52,6 @@ impl Identity {
             ("the protocol", self.protocol.to_string(), other.protocol.to_string()),
             ("the build", self.build.clone(), other.build.clone()),
             ("the name of the cluster", self.cluster.clone(), other.cluster.clone()),
-            ("the generation", self.generation.to_string(), other.generation.to_string()),
             ("the number of processes", self.processes.to_string(), other.processes.to_string()),
             ("the number of workers", self.workers.to_string(), other.workers.to_string()),
         ];
@@ -71,9 +68,23 @@ pub struct Member {
     pub identity: Identity,
     /// Its place in the list of processes.
     pub index: usize,
+    /// The greatest generation that it knows of.
+    pub known: u64,
     /// What they share.
     pub token: Option<Token>,
 }
+
+/// What a connection is for. There is one of each between two processes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Line {
+    /// What timely says.
+    Data,
+    /// The signs of life.
+    Pulse,
+}
+
+/// Both.
+pub const LINES: [Line; 2] = [Line::Data, Line::Pulse];
 
 /// Why a handshake came to nothing.
 #[derive(Debug, PartialEq)]
@@ -106,6 +117,7 @@ struct Hello {
     identity: Identity,
     from: usize,
     to: usize,
+    line: Line,
     nonce: String,
 }
 
@@ -124,12 +136,12 @@ enum Verdict {
 }
 
 /// Presents `member` to process `to`; returns the run of the cluster that process belongs to.
-pub async fn call<S>(stream: &mut S, member: &Member, to: usize) -> Result<String, Refusal>
+pub async fn call<S>(stream: &mut S, member: &Member, to: usize, line: Line) -> Result<String, Refusal>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let (identity, from, nonce) = (member.identity.clone(), member.index, nonce());
-    let hello = text(&Hello { identity, from, to, nonce });
+    let hello = text(&Hello { identity, from, to, line, nonce });
     stream.write_all(MAGIC).await?;
     send(stream, &hello).await?;
     let challenge = receive(stream).await?;
@@ -147,13 +159,13 @@ where
 }
 
 /// Hears who calls `member`, a process of `run`. `admit` tells why a process cannot be taken now. Returns the
-/// index of the process that was made welcome.
+/// index of the process that was made welcome, and what its connection is for.
 pub async fn answer<S>(
     stream: &mut S,
     member: &Member,
     run: &str,
-    admit: impl Fn(usize) -> Result<(), String>,
-) -> Result<usize, String>
+    admit: impl Fn(usize, Line) -> Result<(), String>,
+) -> Result<(usize, Line), String>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -171,7 +183,7 @@ where
     let proven = same(&signed, &proof(member, "caller", &[&hello, &challenge]));
     let verdict = match judge(&said, member, proven) {
         Err(reason) => Verdict::Refused(reason),
-        Ok(()) => admit(said.from).map_or_else(Verdict::Wait, |()| Verdict::Welcome),
+        Ok(()) => admit(said.from, said.line).map_or_else(Verdict::Wait, |()| Verdict::Welcome),
     };
     let written = text(&verdict);
     send(stream, &written).await.map_err(words)?;
@@ -179,7 +191,7 @@ where
     let own = if proven { proof(member, "answerer", &[&hello, &challenge, &written]) } else { [0; 32] };
     send(stream, &own).await.map_err(words)?;
     match verdict {
-        Verdict::Welcome => Ok(said.from),
+        Verdict::Welcome => Ok((said.from, said.line)),
         Verdict::Wait(reason) | Verdict::Refused(reason) => Err(format!("process {}: {reason}", said.from)),
     }
 }
@@ -251,21 +263,23 @@ mod tests {
     fn member(index: usize, token: &str, cluster: &str, workers: usize) -> Member {
         let variable = |name: &str| (name == "TAPEFLOW_TOKEN").then(|| token.repeat(16));
         let config = Config::read("t".as_ref(), "", &Vec::new(), &variable).expect("settings");
-        let identity = Identity::new("1".to_string(), cluster.to_string(), 1, 3, workers);
-        Member { identity, index, token: config.token.value }
+        let identity = Identity::new("1".to_string(), cluster.to_string(), 3, workers);
+        Member { identity, index, known: 0, token: config.token.value }
     }
 
+    type Talk = (Result<String, Refusal>, Result<(usize, Line), String>);
+
     /// What both sides learn when `caller` calls `answerer` as process `to`.
-    async fn talk(caller: Member, answerer: Member, to: usize) -> (Result<String, Refusal>, Result<usize, String>) {
+    async fn talk(caller: Member, answerer: Member, to: usize) -> Talk {
         let (mut near, mut far) = tokio::io::duplex(4096);
-        let admit = |index| if index == 2 { Err("it is there already".to_string()) } else { Ok(()) };
-        tokio::join!(call(&mut near, &caller, to), answer(&mut far, &answerer, "run", admit))
+        let admit = |index, _| if index == 2 { Err("it is there already".to_string()) } else { Ok(()) };
+        tokio::join!(call(&mut near, &caller, to, Line::Pulse), answer(&mut far, &answerer, "run", admit))
     }
 
     #[tokio::test]
     async fn processes_of_one_cluster_find_each_other() {
         let (called, answered) = talk(member(1, "t", "c", 2), member(0, "t", "c", 2), 0).await;
-        assert_eq!((called, answered), (Ok("run".to_string()), Ok(1)));
+        assert_eq!((called, answered), (Ok("run".to_string()), Ok((1, Line::Pulse))));
         let (called, _) = talk(member(2, "t", "c", 2), member(0, "t", "c", 2), 0).await;
         assert_eq!(called, Err(Refusal::Passing("it is there already".to_string())));
     }
@@ -300,7 +314,7 @@ mod tests {
             send(&mut far, &[0; 32]).await
         };
         let caller = member(1, "t", "c", 2);
-        let (called, _): (_, Result<(), Refusal>) = tokio::join!(call(&mut near, &caller, 0), impostor);
+        let (called, _): (_, Result<(), Refusal>) = tokio::join!(call(&mut near, &caller, 0, Line::Data), impostor);
         assert_eq!(called, Err(Refusal::Lasting("it does not have our token".to_string())));
     }
 
@@ -310,7 +324,7 @@ mod tests {
             let (mut near, mut far) = tokio::io::duplex(4096);
             near.write_all(noise).await.expect("sent");
             drop(near);
-            assert!(answer(&mut far, &member(0, "t", "c", 2), "run", |_| Ok(())).await.is_err());
+            assert!(answer(&mut far, &member(0, "t", "c", 2), "run", |_, _| Ok(())).await.is_err());
         }
     }
 }

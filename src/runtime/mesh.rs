@@ -3,23 +3,29 @@
 //! before the mesh is complete and after.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::FutureExt;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 use uuid::Uuid;
 
-use super::handshake::{Member, Refusal, answer, call};
+use super::generation;
+use super::handshake::{LINES, Line, Member, Refusal, answer, call};
+use super::wire::{Socket, Wire};
 use crate::config::Address;
 use crate::error::{Error, Result};
+use crate::tls::Tls;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -27,6 +33,8 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long a caller waits before it tries again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long it may take until the others are complete, too.
+const AGREE: Duration = Duration::from_secs(30);
 /// Handshakes at a time. Beyond that the oldest gives way: a flood of silent connections keeps no peer out.
 const AT_A_TIME: usize = 256;
 /// Refusals that are logged one by one in [`QUIET`]; the others are only counted.
@@ -37,21 +45,49 @@ const QUIET: Duration = Duration::from_secs(10);
 pub struct Mesh {
     /// What the processes that found each other this time have in common.
     pub run: String,
-    /// A socket for each process; `None` for this one.
-    pub sockets: Vec<Option<std::net::TcpStream>>,
+    /// How many times the cluster has begun.
+    pub generation: u64,
+    /// Timely's socket to each process; `None` for this one.
+    pub sockets: Vec<Option<Socket>>,
+    /// The control connection to each of them.
+    pub pulses: Vec<Option<Wire>>,
+    /// What goes between timely and encrypted connections.
+    pub between: Vec<JoinHandle<()>>,
     /// Goes on refusing strangers until the mesh is dropped.
     pub gate: Option<Task>,
 }
 
 impl Mesh {
-    /// Of a cluster of one process.
-    pub fn alone() -> Mesh {
-        Mesh { run: new_run(), sockets: vec![None], gate: None }
+    /// Of a cluster of one process, that knows of generation `known`.
+    pub fn alone(known: u64) -> Mesh {
+        let generation = generation::next([known]);
+        Mesh { run: new_run(), generation, sockets: vec![None], pulses: vec![None], between: Vec::new(), gate: None }
+    }
+}
+
+/// How the connections of the mesh are encrypted.
+pub struct MeshTls {
+    acceptor: TlsAcceptor,
+    connector: TlsConnector,
+}
+
+impl MeshTls {
+    /// With these certificates.
+    pub fn new(tls: &Tls) -> Result<MeshTls> {
+        Ok(MeshTls { acceptor: tls.mesh()?, connector: tls.connector() })
     }
 }
 
 fn new_run() -> String {
     Uuid::new_v4().simple().to_string()
+}
+
+static RUNTIME: LazyLock<io::Result<Runtime>> =
+    LazyLock::new(|| Builder::new_multi_thread().worker_threads(1).thread_name("tapeflow-mesh").enable_all().build());
+
+/// Where the connections of the mesh live: whatever keeps the other I/O of the process busy, it gives signs of life.
+pub fn runtime() -> Result<&'static Runtime> {
+    RUNTIME.as_ref().map_err(|error| Error::run(format!("cannot start threads: {error}")))
 }
 
 /// A task that ends when this is dropped.
@@ -70,50 +106,78 @@ impl Drop for Task {
     }
 }
 
-/// Waits until there is a connection to each of `hosts`, the mesh addresses of all processes in their order.
-pub async fn join(listener: TcpListener, member: Member, hosts: &[Address], patience: Duration) -> Result<Mesh> {
-    let deadline = Instant::now() + patience;
-    let round = Arc::new(Round::new(member, hosts.len()));
+/// Waits until there are connections to each of `hosts`, the mesh addresses of all processes in their order; at most
+/// for `patience`, if there is one. `waiting` is told now and then for whom.
+pub async fn join(
+    listener: TcpListener,
+    member: Member,
+    tls: Option<MeshTls>,
+    hosts: &[Address],
+    patience: Option<Duration>,
+    waiting: impl Fn(String),
+) -> Result<Mesh> {
+    let deadline = patience.map(|patience| Instant::now() + patience);
+    let round = Arc::new(Round::new(member, tls, hosts.len()));
     let gate = Task::spawn(gate(listener, Arc::clone(&round)));
     let callers: Vec<Task> =
         (0..round.member.index).map(|to| Task::spawn(caller(Arc::clone(&round), to, hosts[to].clone()))).collect();
-    let sockets = loop {
-        if let Some(sockets) = round.complete()? {
-            break sockets;
+    let found = loop {
+        if let Some(found) = round.complete()? {
+            break found;
         }
-        if timeout_at(deadline, timeout(AGAIN, round.changed.notified())).await.is_err() {
-            return Err(round.missing(hosts, patience));
+        let missing = round.missing(hosts);
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let patience = patience.unwrap_or_default();
+            return Err(Error::Connect(format!("the cluster was not complete within {patience:?}: {missing}")));
         }
+        waiting(missing);
+        // Looked at again also where nothing changes: connections may be gone.
+        let _ = timeout(AGAIN, round.changed.notified()).await;
     };
     drop(callers);
     let run = round.lock().run.clone();
-    let sockets =
-        try_join_all(sockets.into_iter().enumerate().map(|(index, socket)| agree(index, socket, &run, deadline)));
-    Ok(Mesh { sockets: sockets.await?, run, gate: Some(gate) })
+    let known = round.member.known;
+    let agreed = found.into_iter().enumerate().map(|(index, lines)| agree(index, lines, &run, known));
+    let agreed = try_join_all(agreed).await?;
+    let generation = generation::next(agreed.iter().flatten().map(|peer| peer.known).chain([known]));
+    let mut mesh = Mesh { run, generation, sockets: vec![], pulses: vec![], between: vec![], gate: Some(gate) };
+    for peer in agreed {
+        let (socket, pulse) = peer.map(|peer| (peer.data.into_socket(), peer.pulse)).unzip();
+        let (socket, between) = socket.transpose().map_err(Error::run)?.unzip();
+        mesh.sockets.push(socket);
+        mesh.pulses.push(pulse);
+        mesh.between.extend(between.flatten());
+    }
+    Ok(mesh)
 }
 
 /// One attempt to bring a mesh together.
 struct Round {
     member: Member,
+    tls: Option<MeshTls>,
     state: Mutex<Found>,
     changed: Notify,
     closed: AtomicBool,
 }
 
+/// In the order of [`LINES`].
+type Lines = [Option<Wire>; LINES.len()];
+
 struct Found {
     run: String,
-    sockets: Vec<Option<TcpStream>>,
+    /// A connection of each kind to each process.
+    lines: Vec<Lines>,
     /// What the last call of each process came to.
     troubles: Vec<Option<String>>,
     hopeless: Option<String>,
 }
 
 impl Round {
-    fn new(member: Member, processes: usize) -> Self {
+    fn new(member: Member, tls: Option<MeshTls>, processes: usize) -> Self {
         let run = if member.index == 0 { new_run() } else { String::new() };
-        let sockets = (0..processes).map(|_| None).collect();
-        let found = Found { run, sockets, troubles: vec![None; processes], hopeless: None };
-        Round { member, state: Mutex::new(found), changed: Notify::new(), closed: AtomicBool::new(false) }
+        let lines = (0..processes).map(|_| Lines::default()).collect();
+        let found = Found { run, lines, troubles: vec![None; processes], hopeless: None };
+        Round { member, tls, state: Mutex::new(found), changed: Notify::new(), closed: AtomicBool::new(false) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Found> {
@@ -121,69 +185,75 @@ impl Round {
     }
 
     /// Whether process `index` is not connected, or not any more.
-    fn wants(&self, index: usize) -> bool {
+    fn wants(&self, index: usize, line: Line) -> bool {
         let mut found = self.lock();
-        let gone = |socket: &TcpStream| matches!(socket.peek(&mut [0]).now_or_never(), Some(Ok(0) | Err(_)));
-        let slot = &mut found.sockets[index];
-        if slot.as_ref().is_some_and(gone) {
+        let slot = &mut found.lines[index][line as usize];
+        if slot.as_ref().is_some_and(Wire::is_gone) {
             *slot = None;
         }
         slot.is_none()
     }
 
-    fn admit(&self, index: usize) -> Result<(), String> {
+    /// The processes to which a connection is missing.
+    fn wanted(&self) -> Vec<usize> {
+        let others = (0..self.member.identity.processes).filter(|index| *index != self.member.index);
+        others.filter(|index| LINES.iter().any(|line| self.wants(*index, *line))).collect()
+    }
+
+    fn admit(&self, index: usize, line: Line) -> Result<(), String> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err("the cluster is complete; a process can only join when all are started again".to_string()),
-            false if self.wants(index) => Ok(()),
+            true => Err("the cluster is complete; a process can only join when it begins anew".to_string()),
+            false if self.wants(index, line) => Ok(()),
             false => Err(format!("process {index} is there already")),
         }
     }
 
-    fn connected(&self, index: usize, socket: TcpStream) {
+    fn connected(&self, index: usize, line: Line, socket: Wire) {
         // Of two that were admitted at once the second is closed, and calls again.
-        if self.wants(index) && !self.closed.load(Ordering::Acquire) {
-            self.lock().sockets[index] = Some(socket);
-            tracing::info!("process {index} is connected");
+        if self.wants(index, line) && !self.closed.load(Ordering::Acquire) {
+            self.lock().lines[index][line as usize] = Some(socket);
+            if LINES.iter().all(|line| !self.wants(index, *line)) {
+                tracing::info!("process {index} is connected");
+            }
             self.changed.notify_one();
         }
     }
 
-    /// All sockets, where none is missing.
-    fn complete(&self) -> Result<Option<Vec<Option<TcpStream>>>> {
-        let processes = self.member.identity.processes;
+    /// All connections, where none is missing.
+    fn complete(&self) -> Result<Option<Vec<Lines>>> {
         if let Some(reason) = self.lock().hopeless.clone() {
             return Err(Error::Connect(reason));
         }
-        if (0..processes).any(|index| index != self.member.index && self.wants(index)) {
+        if !self.wanted().is_empty() {
             return Ok(None);
         }
         self.closed.store(true, Ordering::Release);
-        Ok(Some(std::mem::take(&mut self.lock().sockets)))
+        Ok(Some(std::mem::take(&mut self.lock().lines)))
     }
 
-    fn missing(&self, hosts: &[Address], patience: Duration) -> Error {
-        let wanted: Vec<usize> =
-            (0..hosts.len()).filter(|index| *index != self.member.index && self.wants(*index)).collect();
+    /// Who is missing, and why.
+    fn missing(&self, hosts: &[Address]) -> String {
+        let wanted = self.wanted();
         let found = self.lock();
         let tell = |index: &usize| match &found.troubles[*index] {
             Some(trouble) => format!("process {index} ({}): {trouble}", hosts[*index]),
+            None if *index < self.member.index => format!("process {index} ({}) is called", hosts[*index]),
             None => format!("process {index} ({}) did not call", hosts[*index]),
         };
-        let missing: Vec<String> = wanted.iter().map(tell).collect();
-        Error::Connect(format!("the cluster was not complete within {patience:?}: {}", missing.join("; ")))
+        wanted.iter().map(tell).collect::<Vec<_>>().join("; ")
     }
 }
 
 /// Calls process `to` whenever it is not connected.
 async fn caller(round: Arc<Round>, to: usize, host: Address) {
     loop {
-        if round.wants(to) {
-            match timeout(CONNECT + HANDSHAKE, dial(&round.member, to, &host)).await {
+        for line in LINES.into_iter().filter(|line| round.wants(to, *line)) {
+            match timeout(CONNECT + HANDSHAKE, dial(&round, to, line, &host)).await {
                 Ok(Ok((socket, run))) => {
                     if to == 0 {
                         round.lock().run = run;
                     }
-                    round.connected(to, socket);
+                    round.connected(to, line, socket);
                 }
                 Ok(Err(Refusal::Lasting(reason))) => {
                     round.lock().hopeless = Some(format!("process {to} ({host}) refused this process: {reason}"));
@@ -197,11 +267,20 @@ async fn caller(round: Arc<Round>, to: usize, host: Address) {
     }
 }
 
-async fn dial(member: &Member, to: usize, host: &Address) -> Result<(TcpStream, String), Refusal> {
+async fn dial(round: &Round, to: usize, line: Line, host: &Address) -> Result<(Wire, String), Refusal> {
     let connected = timeout(CONNECT, TcpStream::connect((host.host.as_str(), host.port))).await;
-    let mut socket = connected.map_err(|_| Refusal::Passing("no connection came up".to_string()))??;
-    let run = call(&mut socket, member, to).await?;
-    Ok((socket, run))
+    let socket = connected.map_err(|_| Refusal::Passing("no connection came up".to_string()))??;
+    socket.set_nodelay(true)?;
+    let mut wire = match &round.tls {
+        None => Wire::Plain(socket),
+        Some(tls) => {
+            let name = ServerName::try_from(host.host.clone()).map_err(|error| Refusal::Lasting(error.to_string()))?;
+            let stream = tls.connector.connect(name, socket).await;
+            Wire::Tls(Box::new(stream.map_err(|error| Refusal::Passing(format!("TLS: {error}")))?.into()))
+        }
+    };
+    let run = call(&mut wire, &round.member, to, line).await?;
+    Ok((wire, run))
 }
 
 /// Hears who calls.
@@ -226,13 +305,26 @@ async fn gate(listener: TcpListener, round: Arc<Round>) {
     }
 }
 
-async fn hear(mut socket: TcpStream, from: SocketAddr, round: Arc<Round>, refusals: Arc<Refusals>) {
-    let run = if round.member.index == 0 { round.lock().run.clone() } else { String::new() };
-    let heard = timeout(HANDSHAKE, answer(&mut socket, &round.member, &run, |index| round.admit(index))).await;
+async fn hear(socket: TcpStream, from: SocketAddr, round: Arc<Round>, refusals: Arc<Refusals>) {
+    let heard = timeout(HANDSHAKE, hear_out(socket, &round)).await;
     match heard.unwrap_or_else(|_| Err("it did not say who it is in time".to_string())) {
-        Ok(index) => round.connected(index, socket),
+        Ok((wire, (index, line))) => round.connected(index, line, wire),
         Err(reason) => refusals.log(from, &reason),
     }
+}
+
+async fn hear_out(socket: TcpStream, round: &Round) -> Result<(Wire, (usize, Line)), String> {
+    socket.set_nodelay(true).map_err(|error| error.to_string())?;
+    let mut wire = match &round.tls {
+        None => Wire::Plain(socket),
+        Some(tls) => {
+            let stream = tls.acceptor.accept(socket).await;
+            Wire::Tls(Box::new(stream.map_err(|error| format!("TLS: {error}"))?.into()))
+        }
+    };
+    let run = if round.member.index == 0 { round.lock().run.clone() } else { String::new() };
+    let who = answer(&mut wire, &round.member, &run, |index, line| round.admit(index, line)).await?;
+    Ok((wire, who))
 }
 
 /// Logs refusals, but not every one of a flood.
@@ -256,30 +348,33 @@ impl Refusals {
     }
 }
 
+/// A process that means the same run.
+struct Agreed {
+    known: u64,
+    data: Wire,
+    pulse: Wire,
+}
+
 /// Both sides are complete and mean the same run; only then may timely's first byte be sent.
-async fn agree(
-    index: usize,
-    socket: Option<TcpStream>,
-    run: &str,
-    deadline: Instant,
-) -> Result<Option<std::net::TcpStream>> {
-    let Some(mut socket) = socket else { return Ok(None) };
+async fn agree(index: usize, lines: Lines, run: &str, known: u64) -> Result<Option<Agreed>> {
+    let [Some(mut data), Some(mut pulse)] = lines else { return Ok(None) };
     let lost = |what: &str| Error::Run(format!("process {index} was lost while the cluster formed: {what}"));
+    let exchanged =
+        timeout(AGREE, async { try_join(exchange(&mut data, run, known), exchange(&mut pulse, run, known)).await });
+    let exchanged = exchanged.await.map_err(|_| lost("it did not find all others in time"))?;
+    let (known, _) = exchanged.map_err(|error| lost(&error.to_string()))?;
+    Ok(Some(Agreed { known, data, pulse }))
+}
+
+/// Tells the run, and the greatest generation known; returns the generation that the other side knows.
+async fn exchange(stream: &mut Wire, run: &str, known: u64) -> io::Result<u64> {
+    stream.write_all(run.as_bytes()).await?;
+    stream.write_u64(known).await?;
+    stream.flush().await?;
     let mut theirs = vec![0; run.len()];
-    let exchange = async {
-        socket.write_all(run.as_bytes()).await?;
-        socket.read_exact(&mut theirs).await
-    };
-    let late = |_| Error::TimedOut(format!("process {index} did not find all others in time"));
-    let exchanged = timeout_at(deadline, exchange).await.map_err(late)?;
-    exchanged.map_err(|error| lost(&error.to_string()))?;
-    if theirs != run.as_bytes() {
-        return Err(lost("it belongs to another run of the cluster; start all processes again"));
+    stream.read_exact(&mut theirs).await?;
+    match theirs == run.as_bytes() {
+        true => stream.read_u64().await,
+        false => Err(io::Error::other("it belongs to another run of the cluster")),
     }
-    let plain = socket.into_std().and_then(|socket| {
-        socket.set_nonblocking(false)?;
-        socket.set_nodelay(true)?;
-        Ok(socket)
-    });
-    plain.map(Some).map_err(|error| lost(&error.to_string()))
 }

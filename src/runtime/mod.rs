@@ -2,11 +2,13 @@
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
 mod boundaries;
+mod alive;
 mod build;
 mod checkpointing;
 mod commands;
 mod drive;
 pub mod epochs;
+pub mod generation;
 pub mod handshake;
 pub mod hosts;
 mod installed;
@@ -18,11 +20,14 @@ pub mod links;
 pub mod mesh;
 mod prepare;
 mod process;
+mod pulse;
 mod rehearse;
 mod render;
 mod resume;
 mod run;
+pub mod system;
 pub mod tap;
+pub mod wire;
 mod workers;
 
 pub use boundaries::{Boundaries, Boundary, Move};

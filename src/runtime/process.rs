@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::hosts::Host;
@@ -35,7 +35,9 @@ pub struct Process {
     pub links: Arc<Links>,
     /// Whether it runs the files it was started with, and no others.
     alone: bool,
-    run: OnceLock<String>,
+    run: OnceLock<(String, u64)>,
+    /// For what it waits before it is in the cluster.
+    waiting: Mutex<String>,
     ended_by: AtomicUsize,
     beats: Vec<AtomicU64>,
 }
@@ -51,9 +53,10 @@ impl Process {
             build,
             jobs: Jobs::default(),
             commands: Commands::default(),
-            links: Arc::default(),
+            links: Arc::new(Links::new(index)),
             alone: false,
             run: OnceLock::new(),
+            waiting: Mutex::new("not all processes are connected yet".to_string()),
             ended_by: AtomicUsize::new(NOBODY),
             beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -62,7 +65,7 @@ impl Process {
     /// A process that runs `jobs` and takes no others.
     pub fn alone(jobs: Jobs, workers: usize, build: String) -> Self {
         let process = Process::new(String::new(), 0, Vec::new(), workers, build);
-        Process { jobs, alone: true, run: OnceLock::from(String::new()), ..process }
+        Process { jobs, alone: true, run: OnceLock::from((String::new(), 0)), ..process }
     }
 
     /// Why it takes no jobs, if so.
@@ -82,13 +85,29 @@ impl Process {
 
     /// What the processes that found each other have in common, once they have.
     pub fn run(&self) -> Option<&str> {
-        self.run.get().map(String::as_str)
+        self.run.get().map(|(run, _)| run.as_str())
+    }
+
+    /// How many times the cluster has begun, once it has.
+    pub fn generation(&self) -> Option<u64> {
+        self.run.get().map(|(_, generation)| *generation)
     }
 
     /// The cluster is complete.
-    pub fn joined(&self, run: String) {
+    pub fn joined(&self, run: String, generation: u64) {
         // It joins once.
-        let _ = self.run.set(run);
+        let _ = self.run.set((run, generation));
+    }
+
+    /// It is not in the cluster yet: why.
+    pub fn wait_for(&self, what: String) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = what;
+    }
+
+    /// Why it is not in the cluster yet, if so.
+    pub fn waits_for(&self) -> Option<String> {
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.run().is_none().then(waiting)
     }
 
     /// All jobs drain and end, and so does the cluster.

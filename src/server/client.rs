@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use warp::http::Method;
 
-use super::Problem;
+use super::{Access, Problem};
 use crate::config::{Address, Token};
 use crate::error::{Error, Result};
 
@@ -18,6 +18,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    scheme: &'static str,
     address: Address,
     token: Option<Token>,
     header: Option<(&'static str, String)>,
@@ -25,12 +26,17 @@ pub struct Client {
 
 impl Client {
     /// Asks the process that listens at `address`.
-    pub fn new(address: Address, token: Option<Token>) -> Result<Client> {
+    pub fn new(address: Address, access: &Access) -> Result<Client> {
         // A proxy of the environment is for the world outside, not for a cluster.
         let http = reqwest::Client::builder().connect_timeout(CONNECT).no_proxy();
         // Connections are not kept: the other side may close them just when they are used again.
-        let http = http.pool_max_idle_per_host(0).build();
-        Ok(Client { http: http.map_err(Error::run)?, address, token, header: None })
+        let mut http = http.pool_max_idle_per_host(0);
+        if let Some(tls) = access.tls() {
+            http = http.use_preconfigured_tls((*tls.client).clone());
+        }
+        let scheme = if access.tls().is_some() { "https" } else { "http" };
+        let (http, token) = (http.build().map_err(Error::run)?, access.shown().cloned());
+        Ok(Client { http, scheme, address, token, header: None })
     }
 
     /// The same, with a header on every request.
@@ -67,7 +73,7 @@ impl Client {
     }
 
     fn request<B: Serialize>(&self, method: Method, path: &str, body: Option<&B>) -> reqwest::RequestBuilder {
-        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        let mut request = self.http.request(method, format!("{}://{}{path}", self.scheme, self.address));
         if let Some(token) = &self.token {
             request = request.bearer_auth(token.secret());
         }

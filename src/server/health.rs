@@ -12,7 +12,7 @@ pub fn ready(app: &App, tell: bool) -> Response {
     let process = &app.process;
     let stalled = process.stalled();
     let checks = [
-        ("cluster", process.run().is_none().then(|| "not all processes are connected yet".to_string())),
+        ("cluster", process.waits_for()),
         ("peers", process.links.broken().map(str::to_string)),
         ("ending", process.ending().map(|by| format!("process {by} was asked to end: the cluster ends"))),
         ("workers", (!stalled.is_empty()).then(|| format!("workers {stalled:?} have not come round for long"))),
@@ -40,6 +40,7 @@ pub fn version(app: &App) -> Json {
         "version": env!("CARGO_PKG_VERSION"),
         "build": process.build,
         "cluster": process.cluster,
+        "generation": process.generation(),
         "process": process.index,
         "processes": process.hosts.len().max(1),
         "workers": process.workers,

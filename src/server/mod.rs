@@ -3,6 +3,7 @@
 //! [`routes`] shows the whole of it on one page. Any process of a cluster can be asked: it asks the others.
 
 mod accept;
+mod access;
 mod api;
 mod client;
 mod health;
@@ -14,20 +15,21 @@ mod request;
 mod routes;
 mod submit;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
+pub use access::{Access, Role};
 pub use api::{JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
 pub use client::Client;
 pub use problem::Problem;
 pub use routes::ANSWER;
 
-use crate::config::{Address, Token};
+use crate::config::Address;
 use crate::error::{Error, Result};
 use crate::runtime::mesh::Task;
 use crate::runtime::{Process, runtime};
+use crate::tls::Tls;
 use peers::Peers;
 
 /// What the answers to requests are made from.
@@ -35,35 +37,34 @@ pub struct App {
     /// The process.
     pub process: Arc<Process>,
     /// What a request must show.
-    pub token: Option<Token>,
+    pub access: Access,
     peers: Peers,
 }
 
 /// A server that runs until it is dropped.
 pub struct Server {
     /// Where it listens.
-    pub address: SocketAddr,
+    pub url: String,
     _task: Task,
 }
 
-/// Opens a port. Beyond this machine only with a token: everybody could run jobs, or read their rows.
-pub fn listen(address: &Address, token: Option<&Token>) -> Result<TcpListener> {
+/// Opens a port. Beyond this machine only with a token or certificates: everybody could run jobs, or read their rows.
+pub fn listen(address: &Address, access: &Access) -> Result<TcpListener> {
     let resolved = address.resolve()?;
-    if token.is_none() && resolved.iter().any(|address| !address.ip().is_loopback()) {
-        return Err(Error::Usage(format!(
-            "{address} can be reached from other machines, which needs a token: set TAPEFLOW_TOKEN, or `token_file` \
-             in tapeflow.toml (make one with `openssl rand -hex 32`)"
-        )));
-    }
+    let beyond = resolved.iter().any(|address| !address.ip().is_loopback()).then(|| address.to_string());
+    access.check(beyond.as_deref())?;
     let cannot = |error: std::io::Error| Error::connect(format!("cannot listen on {address}: {error}"));
     runtime()?.block_on(TcpListener::bind(&resolved[..])).map_err(cannot)
 }
 
 /// Answers requests to `listener`.
-pub fn serve(listener: TcpListener, process: Arc<Process>, token: Option<Token>) -> Result<Server> {
+pub fn serve(listener: TcpListener, process: Arc<Process>, access: Access) -> Result<Server> {
     let address = listener.local_addr().map_err(Error::run)?;
-    let peers = Peers::new(&process, token.clone())?;
-    let app = Arc::new(App { process, token, peers });
+    let tls = access.tls().map(Tls::http).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let peers = Peers::new(&process, &access)?;
+    let app = Arc::new(App { process, access, peers });
     let _inside = runtime()?.enter();
-    Ok(Server { address, _task: Task::spawn(accept::accept(listener, routes::routes(app))) })
+    let task = Task::spawn(accept::accept(listener, tls, routes::routes(app)));
+    Ok(Server { url: format!("{scheme}://{address}"), _task: task })
 }

@@ -7,9 +7,10 @@ use futures::future::join_all;
 use serde::Serialize;
 use warp::http::Method;
 
+use super::Access;
 use super::api::JobReport;
 use super::client::{Client, Lines};
-use crate::config::{Address, Token};
+use crate::config::Address;
 use crate::error::{Error, Result};
 use crate::runtime::{Process, Submission};
 
@@ -27,9 +28,9 @@ pub struct Peers {
 
 impl Peers {
     /// The other processes of the cluster of `process`.
-    pub fn new(process: &Arc<Process>, token: Option<Token>) -> Result<Peers> {
+    pub fn new(process: &Arc<Process>, access: &Access) -> Result<Peers> {
         let others = process.hosts.iter().enumerate().filter(|(index, _)| *index != process.index);
-        let client = |address: &Address| Client::new(address.clone(), token.clone());
+        let client = |address: &Address| Client::new(address.clone(), access);
         let clients = others.map(|(index, host)| Ok((index, client(&host.http)?))).collect::<Result<_>>()?;
         Ok(Peers { clients })
     }

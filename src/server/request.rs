@@ -9,7 +9,7 @@ use warp::Filter;
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reject::Rejection;
 
-use super::{App, Problem};
+use super::{App, Problem, Role};
 use crate::error::Error;
 
 /// The longest body: a dataflow file and its schemas.
@@ -25,6 +25,8 @@ pub struct Request {
     pub path: String,
     query: String,
     headers: HeaderMap,
+    /// What the certificate that was shown lets its owner do.
+    certified: Option<Role>,
 }
 
 /// Takes any request apart; the body is still to come.
@@ -39,9 +41,10 @@ pub fn any()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
-        .map(|method: Method, path: warp::path::FullPath, query, headers| {
+        .and(warp::ext::optional::<Role>())
+        .map(|method: Method, path: warp::path::FullPath, query, headers, certified| {
             let method = if method == Method::HEAD { Method::GET } else { method };
-            Request { method, path: path.as_str().to_string(), query, headers }
+            Request { method, path: path.as_str().to_string(), query, headers, certified }
         })
         .and(warp::body::stream().map(Box::pin))
 }
@@ -58,22 +61,27 @@ impl Request {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
 
-    /// Whether the request shows the token, where there is one.
-    pub fn is_authorised(&self, app: &App) -> bool {
-        let Some(token) = &app.token else { return true };
-        self.header("authorization")
-            .and_then(|value| value.strip_prefix("Bearer "))
-            .is_some_and(|given| token.is(given))
+    /// What whoever sent it may do.
+    pub fn role(&self, app: &App) -> Option<Role> {
+        let given = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+        app.access.role(given, self.certified)
     }
 
     /// Refuses a request that may not be done.
-    pub fn authorise(&self, app: &App) -> Result<(), Problem> {
-        if !self.is_authorised(app) {
-            let error = Error::connect("this needs the token of the cluster, as `Authorization: Bearer TOKEN`");
-            return Err(Problem::new(StatusCode::UNAUTHORIZED, &error));
+    pub fn authorise(&self, app: &App, needed: Role) -> Result<(), Problem> {
+        let refuse = |status, what: &str| Err(Problem::new(status, &Error::connect(what)));
+        match self.role(app) {
+            None => {
+                let what = "this needs the token of the cluster, as `Authorization: Bearer TOKEN`, or a certificate";
+                return refuse(StatusCode::UNAUTHORIZED, what);
+            }
+            Some(role) if role < needed => {
+                return refuse(StatusCode::FORBIDDEN, "this token, or certificate, is for looking and no more");
+            }
+            Some(_) => {}
         }
-        // Where no token is asked for, a page in a browser must not reach us under a name that was pointed here.
-        if app.token.is_none() && !self.header("host").is_none_or(is_local) {
+        // Where nothing has to be shown, a page in a browser must not reach us under a name that was pointed here.
+        if app.access.is_open() && !self.header("host").is_none_or(is_local) {
             let error = Error::connect("without a token only this machine is answered, under its own names");
             return Err(Problem::new(StatusCode::FORBIDDEN, &error));
         }

@@ -11,6 +11,8 @@
 //! | GET | `/api/v1/jobs/NAME/graph?format=` | `json`, `text`, `mermaid` or `dot` |
 //! | GET | `/api/v1/jobs/NAME/nodes/NODE/tap?limit=` | rows as they leave the node, a JSON object a line |
 //!
+//! Who may only look (see [`Role`]) may GET; all else is for who may change.
+//!
 //! Below `/internal/v1` processes of one run of the cluster talk to each other.
 
 use std::convert::Infallible;
@@ -26,7 +28,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
-use super::{App, Problem, SubmitRequest, health, live, reports, submit};
+use super::{App, Problem, Role, SubmitRequest, health, live, reports, submit};
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
 use crate::spec::{Format, explain};
@@ -62,9 +64,10 @@ async fn answer(
     }
     if let ["readyz"] = path[..] {
         only(request, &[Method::GET])?;
-        return Ok(health::ready(app, request.is_authorised(app)));
+        return Ok(health::ready(app, request.role(app).is_some()));
     }
-    request.authorise(app)?;
+    let looks = request.method == Method::GET && path.first() != Some(&"internal");
+    request.authorise(app, if looks { Role::Read } else { Role::Change })?;
     match (&request.method, &path[..]) {
         (&Method::GET, ["metrics"]) => Ok(text(crate::metrics::text(), "text/plain; version=0.0.4")),
         (&Method::GET, ["version"]) => Ok(as_json(&health::version(app)).into_response()),

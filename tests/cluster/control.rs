@@ -60,11 +60,7 @@ fn a_process_says_whether_it_is_ready() {
     assert!(
         version["build"].as_str().is_some_and(|build| build.starts_with(version["version"].as_str().unwrap_or("?")))
     );
-    cluster.process(1).signal("STOP");
-    // One that stands still is told, and does not keep the other from answering.
-    let listed = cluster.cli(0, &["list"]).with(0);
-    assert!(listed.err.contains("process 1 did not answer"), "{}", listed.err);
-    cluster.process(1).signal("CONT");
+    assert_eq!(version["generation"], 1);
 }
 
 #[test]

@@ -103,6 +103,10 @@ impl Process {
         code.expect("a code")
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn runs(&mut self) -> bool {
         self.child.try_wait().expect("a child").is_none()
     }
@@ -127,6 +131,8 @@ pub struct Cluster {
     pub mesh: Vec<u16>,
     pub http: Vec<u16>,
     pub token: Option<&'static str>,
+    /// Whether its processes begin anew when one is lost.
+    pub restart: bool,
     workers: usize,
 }
 
@@ -149,6 +155,7 @@ impl Cluster {
             mesh,
             http,
             token: Some(TOKEN),
+            restart: false,
             workers,
         };
         let lines = cluster.mesh.iter().zip(&cluster.http).map(|(mesh, http)| format!("127.0.0.1 {mesh} {http}\n"));
@@ -162,6 +169,7 @@ impl Cluster {
         command.args(["worker", "--hosts", "hosts", "--index", &index.to_string()]);
         // By the environment, so that a test can say something else.
         command.env("TAPEFLOW_WORKERS", self.workers.to_string());
+        command.env("TAPEFLOW_NO_RESTART", (!self.restart).to_string());
         command
     }
 
