@@ -116,18 +116,24 @@ impl Job {
         lock(&self.crew).came += 1;
     }
 
-    /// A worker has nothing of the job any more. A dataflow ends nowhere before all workers have built it, so the
-    /// last to leave is the last there is.
-    pub fn leave(&self) {
+    /// A worker has nothing of the job any more; whether it was the last. A dataflow ends nowhere before all workers
+    /// have built it, so the last to leave is the last there is.
+    pub fn leave(&self) -> bool {
         let mut crew = lock(&self.crew);
         crew.left += 1;
-        if crew.left == crew.came {
-            crew.ended = Some(epochs::now());
+        let last = crew.left == crew.came;
+        if last {
             lock(&self.taps).values().for_each(|tap| tap.close());
         }
+        last
     }
 
-    /// When it ended on all workers of this process, if it has: microseconds since 1970 UTC.
+    /// Nothing of it is left to be done in this process.
+    pub fn end(&self) {
+        lock(&self.crew).ended.get_or_insert_with(epochs::now);
+    }
+
+    /// When it ended in this process, if it has: microseconds since 1970 UTC.
     pub fn ended(&self) -> Option<Epoch> {
         lock(&self.crew).ended
     }

@@ -193,6 +193,16 @@ impl Jobs {
         }
     }
 
+    /// Waits until all that was built and whose workers have ended is done.
+    pub fn finish(&self) {
+        let table = self.lock();
+        let built = table.entries.iter().filter(|entry| entry.stage == Stage::Built);
+        let prepared: Vec<_> = built.filter_map(|entry| entry.prepared.clone()).collect();
+        // Others may ask about jobs meanwhile.
+        drop(table);
+        prepared.iter().for_each(|prepared| prepared.finish());
+    }
+
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -263,7 +273,9 @@ mod tests {
         assert!(
             prepare(&jobs, "2", "a").is_err_and(|error| error.to_string().contains("another job `a` already, running"))
         );
-        workers.iter().for_each(|prepared| prepared.job.leave());
+        let last: Vec<bool> = workers.iter().map(|prepared| prepared.job.leave()).collect();
+        assert_eq!((last, names(&jobs)), (vec![false, true], vec!["1 running".to_string()]));
+        workers[0].finish();
         assert_eq!(names(&jobs), ["1 done"]);
         prepare(&jobs, "2", "a").expect("free again");
         assert!(names(&jobs).is_empty(), "one name, one job");
@@ -297,7 +309,7 @@ mod tests {
             prepare(&jobs, &number.to_string(), &format!("job-{number}")).expect("free");
             let prepared = jobs.build(&number.to_string()).expect("prepared");
             prepared.job.enter();
-            prepared.job.leave();
+            prepared.finish();
         }
         jobs.tidy();
         assert_eq!((jobs.list().len(), jobs.list()[0].id.as_str()), (ENDED, "5"));

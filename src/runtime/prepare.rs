@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -46,6 +46,7 @@ pub struct Prepared {
     sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
     sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
     letters: Arc<dyn DeadLetters>,
+    finished: OnceLock<()>,
 }
 
 impl Prepared {
@@ -71,7 +72,7 @@ impl Prepared {
         letters: Arc<dyn DeadLetters>,
         start: Epoch,
     ) -> Prepared {
-        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters }
+        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters, finished: OnceLock::new() }
     }
 
     /// The source at position `node` of the plan.
@@ -90,9 +91,25 @@ impl Prepared {
         Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
     }
 
-    /// Waits until all dead letters are kept.
-    pub fn flush_dead_letters(&self) -> Result<()> {
-        self.letters.flush(KEPT)
+    /// Ends the job when all its dead letters are kept. This waits, and so does who comes second until the first has
+    /// done it: workers must not.
+    pub fn finish(&self) {
+        self.finished.get_or_init(|| {
+            if let Err(error) = self.letters.flush(KEPT) {
+                self.job.fail(error);
+            }
+            self.job.end();
+        });
+    }
+
+    /// Likewise, but beside the caller.
+    pub fn finish_aside(self: &Arc<Self>) {
+        let prepared = Arc::clone(self);
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || prepared.finish())),
+            // Whoever waits for the job finishes it.
+            Err(error) => self.job.fail(error),
+        }
     }
 
     /// How much all bounded sources hold together, and how much of it was read.
