@@ -113,7 +113,7 @@ fn exit_codes_tell_what_happened() {
         (&["run", "flow.toml", "twice.toml"], 7, "two of the files have the name \"small\""),
     ] {
         let ended = folder.tapeflow(arguments).with_code(code);
-        assert!(ended.stderr.contains(message), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches(message).count(), 1, "{arguments:?}: {}", ended.stderr);
         assert!(!ended.stderr.contains("done:") && !ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
 }

@@ -43,6 +43,7 @@ pub struct Job {
     /// The name of the job.
     pub name: String,
     stop: AtomicBool,
+    announces: AtomicBool,
     failure: Mutex<Option<Error>>,
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
     taps: Mutex<BTreeMap<String, Arc<Tap>>>,
@@ -64,6 +65,7 @@ impl Job {
         Arc::new(Job {
             name: name.to_string(),
             stop: AtomicBool::new(false),
+            announces: AtomicBool::new(false),
             failure: Mutex::default(),
             meters: Mutex::default(),
             taps: Mutex::default(),
@@ -95,9 +97,19 @@ impl Job {
 
     /// Ends the job with `error`; the first one counts.
     pub fn fail(&self, error: Error) {
-        tracing::debug!(job = self.name, "{error}");
-        lock(&self.failure).get_or_insert(error);
+        let mut failure = lock(&self.failure);
+        match &*failure {
+            None if self.announces.load(Ordering::Relaxed) => tracing::error!("job `{}` failed: {error}", self.name),
+            _ => tracing::debug!(job = self.name, "{error}"),
+        }
+        failure.get_or_insert(error);
+        drop(failure);
         self.stop();
+    }
+
+    /// From now on a failure is logged as an error: nobody else tells it where the job runs.
+    pub fn announce_failure(&self) {
+        self.announces.store(true, Ordering::Relaxed);
     }
 
     /// Why the job failed, if it has.

@@ -120,6 +120,7 @@ impl Jobs {
         let mut table = self.lock();
         table.reserved.retain(|reserved| *reserved != name);
         let prepared = prepared?;
+        prepared.job.announce_failure();
         table.forget(&name);
         let known = known(&prepared, submission.id.clone(), submission.hash());
         table.entries.push(Entry { known, prepared: Some(prepared), stage: Stage::Prepared(Instant::now()) });

@@ -262,6 +262,9 @@ fn a_job_that_fails_in_one_process_fails_and_the_others_go_on() {
         assert!(job["failure"].as_str().is_some_and(|message| message.contains("rows.jsonl")));
         let ready = cluster.get(at, "/readyz");
         assert_eq!((&ready["ready"], &ready["failed_jobs"][0]["name"]), (&true.into(), &"bad".into()));
+        let log = cluster.read(&format!("log-{at}"));
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("rows.jsonl, partition 0")).collect();
+        assert!(told.len() == 1 && told[0].contains("ERROR job `bad` failed: "), "{log}");
     }
     assert_eq!(cluster.job(1, "live")["state"], "running");
     let rows = cluster.job(1, "live")["rows_out"].as_u64();
