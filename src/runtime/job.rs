@@ -177,13 +177,6 @@ impl Job {
         lock(&self.meters).get(node).map_or(0, |workers| workers.values().map(read).sum())
     }
 
-    /// Takes the job's counters out of the metrics: a job of the same name that runs later counts from 0.
-    pub fn forget_meters(&self) {
-        for (node, workers) in lock(&self.meters).iter() {
-            workers.keys().for_each(|worker| Meter::forget(&self.name, node, *worker));
-        }
-    }
-
     /// Where the rows that leave `node` can be looked at.
     pub fn tap(&self, node: &str) -> Arc<Tap> {
         Arc::clone(lock(&self.taps).entry(node.to_string()).or_default())

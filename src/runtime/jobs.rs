@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::spec::{Files, Mistakes, Plan};
 
 /// A prepared job that nobody has built by then is dropped.
@@ -116,6 +117,8 @@ impl Jobs {
     pub fn prepare(&self, submission: &Submission, plan: Plan, prepare: &Prepare) -> Result<()> {
         let name = plan.job.name.clone();
         self.reserve(&name)?;
+        // A job of the same name that has ended counts no more: this one does.
+        metrics::forget(&name);
         let prepared = Prepared::new(plan, prepare, submission.start).map(Arc::new);
         let mut table = self.lock();
         table.reserved.retain(|reserved| *reserved != name);
@@ -190,7 +193,11 @@ impl Jobs {
         let ended = table.entries.iter().filter(|entry| !entry.is_alive()).count();
         for _ in ENDED..ended {
             let name = table.entries.iter().find(|entry| !entry.is_alive()).map(|entry| entry.known.job.name.clone());
-            name.into_iter().for_each(|name| table.forget(&name));
+            let Some(name) = name else { break };
+            table.forget(&name);
+            if !table.is_taken(&name) {
+                metrics::forget(&name);
+            }
         }
     }
 
@@ -218,13 +225,13 @@ impl Entry {
 impl Table {
     /// Forgets jobs of this name that have ended.
     fn forget(&mut self, name: &str) {
-        self.entries.retain(|entry| {
-            let forgotten = !entry.is_alive() && entry.known.job.name == name;
-            if forgotten {
-                entry.known.job.forget_meters();
-            }
-            !forgotten
-        });
+        self.entries.retain(|entry| entry.is_alive() || entry.known.job.name != name);
+    }
+
+    /// Whether a job of this name runs or is being prepared.
+    fn is_taken(&self, name: &str) -> bool {
+        let reserved = self.reserved.iter().any(|reserved| reserved == name);
+        reserved || self.entries.iter().any(|entry| entry.known.job.name == name)
     }
 }
 
