@@ -133,7 +133,7 @@ pub struct Plan {
 impl Plan {
     /// Reads and plans the dataflow file `text`. Returns the plan and its warnings, or all mistakes at once.
     pub fn of(path: &Path, text: &str, files: &Files) -> Result<(Plan, Spec, Mistakes)> {
-        let findings = Findings::default();
+        let findings = Findings::below(files.path(""));
         let Some(spec) = Spec::read(text, &findings) else {
             return Err(Error::Dataflow(Box::new(findings.mistakes(path, text))));
         };

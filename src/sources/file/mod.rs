@@ -123,6 +123,7 @@ impl SourceSpec for FileSpec {
         let (edge, shape) = self.shape.plan(columns.fields(), SeqLayout::Parts, check)?;
         let plan = FilePlan {
             location,
+            base: check.files.path(""),
             format: columns.format,
             schema: Arc::new(Schema::new(columns.fields())),
             csv: columns.csv,
@@ -139,6 +140,7 @@ impl SourceSpec for FileSpec {
 #[derive(Clone)]
 struct FilePlan {
     location: PathBuf,
+    base: PathBuf,
     format: Format,
     csv: CsvOptions,
     /// The columns of the files and those that hive partitions add.
@@ -148,6 +150,15 @@ struct FilePlan {
     speed: Speed,
     epoch: Duration,
     shape: Arc<ShapePlan>,
+}
+
+impl FilePlan {
+    /// The place of a record, wherever the dataflow file is.
+    fn place<'f>(&self, found: &'f Found, file: usize, offset: u64) -> Place<'f> {
+        let below = Path::new(&found.name).strip_prefix(&self.base).ok().and_then(Path::to_str);
+        let topic = below.unwrap_or(&found.name);
+        Place { topic, partition: file as i32, offset: offset as i64, timestamp: None }
+    }
 }
 
 impl SourcePlan for FilePlan {
@@ -327,8 +338,7 @@ impl FileReader {
         let mut bad = Vec::new();
         let batch = open.batches.next(&mut bad)?;
         for Bad { offset, raw, reason } in bad {
-            let path = &self.found[split.file].name;
-            let place = Place { topic: path, partition: split.file as i32, offset: offset as i64, timestamp: None };
+            let place = self.plan.place(&self.found[split.file], split.file, offset);
             self.context.refusals.refuse(&place, None, Some(&raw), &reason)?;
         }
         let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
@@ -363,12 +373,7 @@ impl FileReader {
         for (row, reason) in &shaped.refused {
             let raw = self.open.as_ref().and_then(|open| open.batches.raw(offsets[*row])).map(<[u8]>::to_vec);
             let raw = raw.unwrap_or_else(|| crate::formats::json_line(&messages, *row).into_bytes());
-            let place = Place {
-                topic: &file.name,
-                partition: split.file as i32,
-                offset: offsets[*row] as i64,
-                timestamp: None,
-            };
+            let place = self.plan.place(file, split.file, offsets[*row]);
             self.context.refusals.refuse(&place, None, Some(&raw), reason)?;
         }
         Ok(shaped)
