@@ -88,7 +88,7 @@ impl Prepared {
     /// What `node` does with records it cannot use.
     pub fn refusals(&self, node: &str, on_error: OnError, meter: Meter) -> Refusals {
         let (job, node) = (self.plan.job.name.clone(), node.to_string());
-        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
+        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter, read: None }
     }
 
     /// Ends the job when all its dead letters are kept. This waits, and so does who comes second until the first has

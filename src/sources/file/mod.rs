@@ -347,7 +347,7 @@ impl FileReader {
             self.open = None;
             // An empty batch tells how far the reader has come.
             let data = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            return Ok(Read::Rows { epoch: None, data, bytes: 0, extent });
+            return Ok(Read::Rows { epoch: Some(epoch), data, bytes: 0, extent });
         };
         open.batch += 1;
         let bytes = messages.get_array_memory_size();
