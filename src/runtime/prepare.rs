@@ -18,7 +18,7 @@ use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
 use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::PreparedSource;
 use crate::sources::shape::OnError;
-use crate::spec::{DeadLettersTo, Plan, Role};
+use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
 
 /// How long the last dead letters may take to be kept.
 const KEPT: Duration = Duration::from_secs(30);
@@ -62,6 +62,18 @@ impl Prepared {
         }
         let letters = dead_letters(&plan)?;
         Ok(Prepared::with(plan, sources, sinks, letters, start))
+    }
+
+    /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.
+    pub fn look(plan: &Plan) -> Vec<Error> {
+        let look = |node: &PlannedNode| match &node.role {
+            Role::Source(source) => source.look(),
+            Role::Sink(sink) => sink.look(),
+            Role::Operator(_) => Ok(()),
+        };
+        let nodes = plan.nodes.iter().filter_map(|node| Some((format!("`{}`", node.name), look(node).err()?)));
+        let letters = dead_letters(plan).err().map(|error| ("dead letters".to_string(), error));
+        nodes.chain(letters).map(|(what, error)| error.of(&what)).collect()
     }
 
     /// A plan with sources and sinks that are open already.

@@ -153,6 +153,17 @@ struct FilePlan {
 }
 
 impl FilePlan {
+    fn find(&self) -> Result<Vec<Found>> {
+        let found = splits::find(&self.location)?;
+        if found.is_empty() {
+            return Err(Error::connect(format!("there is no file {}", self.location.display())));
+        }
+        if found.len() as u64 > self.shape.layout.partitions() {
+            return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
+        }
+        Ok(found)
+    }
+
     /// The place of a record, wherever the dataflow file is.
     fn place<'f>(&self, found: &'f Found, file: usize, offset: u64) -> Place<'f> {
         let below = Path::new(&found.name).strip_prefix(&self.base).ok().and_then(Path::to_str);
@@ -162,14 +173,12 @@ impl FilePlan {
 }
 
 impl SourcePlan for FilePlan {
+    fn look(&self) -> Result<()> {
+        self.find().map(drop)
+    }
+
     fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
-        let found = splits::find(&self.location)?;
-        if found.is_empty() {
-            return Err(Error::connect(format!("there is no file {}", self.location.display())));
-        }
-        if found.len() as u64 > self.shape.layout.partitions() {
-            return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
-        }
+        let found = self.find()?;
         let splits = Arc::new(splits::cut(&found, self.format)?);
         let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
         Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
