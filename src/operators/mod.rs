@@ -9,6 +9,7 @@ mod indicators;
 pub mod gate;
 pub mod keyed;
 pub mod order;
+pub mod ports;
 mod select;
 pub mod state;
 pub mod watermarks;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::spec::{Check, Edge, Fields, Refused};
+use crate::spec::{Check, Edge, Fields, Port, Refused};
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
@@ -39,6 +40,10 @@ pub trait OperatorSpec: Send + Sync {
 pub trait OperatorPlan: Send + Sync {
     /// The running operator; this cannot fail.
     fn build(&self) -> Built;
+    /// Its further outputs: the first one is port 1.
+    fn ports(&self) -> Vec<Port> {
+        Vec::new()
+    }
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()
@@ -58,6 +63,8 @@ pub enum Built {
 pub struct Output {
     /// Rows, in order.
     pub rows: Vec<Rows>,
+    /// Rows of further outputs, and their ports; what nobody reads is thrown away.
+    pub further: Vec<(usize, Rows)>,
     /// How many rows were kept back because not all of the operator was warm.
     pub held_back: u64,
     /// Rows on which an expression failed.

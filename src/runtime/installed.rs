@@ -20,6 +20,15 @@ struct Dataflow {
     leader: Option<Leader>,
 }
 
+impl Dataflow {
+    /// Nothing of it is left on this worker.
+    fn leave(&self) {
+        if self.prepared.job.leave() {
+            self.prepared.finish_aside();
+        }
+    }
+}
+
 impl Installed {
     /// Builds the dataflow of `prepared`, known as `id`. One worker of all leads it.
     pub fn build(&mut self, worker: &mut Worker, id: &str, prepared: &Arc<Prepared>) {
@@ -43,7 +52,7 @@ impl Installed {
                 || !(job.failed() || job.boundaries.settled())
                 || dataflow.leader.as_ref().is_some_and(|leader| !leader.is_done());
             if !runs {
-                job.leave();
+                dataflow.leave();
             }
             runs
         });
@@ -90,7 +99,7 @@ impl Installed {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        self.list.drain(..).for_each(|dataflow| dataflow.prepared.job.leave());
+        self.list.drain(..).for_each(|dataflow| dataflow.leave());
     }
 }
 

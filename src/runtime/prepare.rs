@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -19,7 +19,7 @@ use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
 use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::{OnGap, PreparedSource};
 use crate::sources::shape::OnError;
-use crate::spec::{DeadLettersTo, Plan, Role};
+use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
 use crate::state::Checkpoints;
 
 /// How long the last dead letters may take to be kept.
@@ -93,6 +93,7 @@ pub struct Prepared {
     sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
     sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
     letters: Arc<dyn DeadLetters>,
+    finished: OnceLock<()>,
     /// Its checkpoints, where there are any.
     pub kept: Option<Kept>,
 }
@@ -142,6 +143,18 @@ impl Prepared {
         Ok(Prepared { job, kept: Some(Kept { checkpointing, resumed, settings }), ..self })
     }
 
+    /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.
+    pub fn look(plan: &Plan) -> Vec<Error> {
+        let look = |node: &PlannedNode| match &node.role {
+            Role::Source(source) => source.look(),
+            Role::Sink(sink) => sink.look(),
+            Role::Operator(_) => Ok(()),
+        };
+        let nodes = plan.nodes.iter().filter_map(|node| Some((format!("`{}`", node.name), look(node).err()?)));
+        let letters = dead_letters(plan).err().map(|error| ("dead letters".to_string(), error));
+        nodes.chain(letters).map(|(what, error)| error.of(&what)).collect()
+    }
+
     /// A plan with sources and sinks that are open already.
     pub fn with(
         plan: Plan,
@@ -150,7 +163,8 @@ impl Prepared {
         letters: Arc<dyn DeadLetters>,
         start: Epoch,
     ) -> Prepared {
-        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters, kept: None }
+        let (job, finished) = (Job::new(&plan.job.name), OnceLock::new());
+        Prepared { job, plan, start, sources, sinks, letters, finished, kept: None }
     }
 
     /// The source at position `node` of the plan.
@@ -166,7 +180,7 @@ impl Prepared {
     /// What `node` does with records it cannot use.
     pub fn refusals(&self, node: &str, on_error: OnError, meter: Meter) -> Refusals {
         let (job, node) = (self.plan.job.name.clone(), node.to_string());
-        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
+        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter, read: None }
     }
 
     /// A decision of the job's leader takes effect in this process.
@@ -183,9 +197,25 @@ impl Prepared {
         decision.take(&self.job);
     }
 
-    /// Waits until all dead letters are kept.
-    pub fn flush_dead_letters(&self) -> Result<()> {
-        self.letters.flush(KEPT)
+    /// Ends the job when all its dead letters are kept. This waits, and so does who comes second until the first has
+    /// done it: workers must not.
+    pub fn finish(&self) {
+        self.finished.get_or_init(|| {
+            if let Err(error) = self.letters.flush(KEPT) {
+                self.job.fail(error);
+            }
+            self.job.end();
+        });
+    }
+
+    /// Likewise, but beside the caller.
+    pub fn finish_aside(self: &Arc<Self>) {
+        let prepared = Arc::clone(self);
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || prepared.finish())),
+            // Whoever waits for the job finishes it.
+            Err(error) => self.job.fail(error),
+        }
     }
 
     /// How much all bounded sources hold together, and how much of it was read.

@@ -1,9 +1,10 @@
 //! Feeds what a [`Reader`] finds into the dataflow: epochs, announcements, back-pressure.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source;
@@ -11,9 +12,13 @@ use timely::dataflow::operators::probe::Handle as Probe;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
+use super::letters::{LETTERS, Letters};
+use super::outstanding::Outstanding;
 use super::{Cut, Read, Reader};
 use crate::batch::{Batch, Body, Epoch, Mark, Rows};
+use crate::error::Result;
 use crate::operators::keyed::NodeContext;
+use crate::operators::ports::ROWS;
 use crate::operators::state::{StateKeeper, positions};
 use crate::runtime::AHEAD;
 use crate::runtime::epochs::{EpochClock, until_next};
@@ -39,6 +44,8 @@ pub struct Feed {
     pub memory: usize,
     /// Writes down where the reader stands, where there are checkpoints.
     pub keeper: Option<StateKeeper>,
+    /// The dead letters of the reader, where they are read in the dataflow.
+    pub letters: Option<Arc<Letters>>,
 }
 
 /// The rows of the reader that `open` makes.
@@ -58,7 +65,9 @@ pub fn feed<'s>(
         }
         let mut state = Feeding::new(feed, reader, activator, capability);
         move |output| {
-            state.turn(|capability, body| output.session(capability).give_container(&mut Batch::new(body)));
+            state.turn(|capability, port, body| {
+                output.session(capability).give_container(&mut Batch::of_port(port, body));
+            });
         }
     })
 }
@@ -75,7 +84,7 @@ struct Feeding {
     /// When the clock wakes the source next.
     alarm: Option<Instant>,
     /// Rows of an epoch that may not be opened yet.
-    ahead: Option<Read>,
+    ahead: Option<(Read, Option<RecordBatch>)>,
     /// Since when the reader has had nothing.
     idle: Option<Instant>,
 }
@@ -97,7 +106,7 @@ impl Feeding {
         }
     }
 
-    fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, Body)) {
+    fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, usize, Body)) {
         if self.feed.node.job.stopping() {
             self.capability = None;
         }
@@ -106,7 +115,7 @@ impl Feeding {
         if !self.announced {
             self.announced = true;
             for origin in self.reader.origins() {
-                send(capability, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
+                send(capability, ROWS, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
             }
             capability.downgrade(&self.feed.start.max(1));
         }
@@ -123,7 +132,7 @@ impl Feeding {
         self.outstanding.settle(least);
         self.reader.durable(least);
         let waited_for = self.outstanding.bytes - uncut.map_or(0, |epoch| self.outstanding.of(epoch));
-        if waited_for > self.feed.memory || self.outstanding.epochs.len() > EPOCHS_AHEAD {
+        if waited_for > self.feed.memory || self.outstanding.epochs() > EPOCHS_AHEAD {
             self.waiting_since.get_or_insert_with(Instant::now);
             self.activator.activate_after(LOOK_AGAIN);
             return;
@@ -179,28 +188,30 @@ impl Feeding {
     }
 
     /// Takes one thing from the reader; whether there may be more.
-    fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, Body)) -> bool {
-        if self.capability.is_none() {
-            return false;
-        }
-        let read = match self.ahead.take().map_or_else(|| self.reader.read(), Ok) {
-            Ok(read) => read,
+    fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, usize, Body)) -> bool {
+        let (read, letters) = match self.next() {
+            Ok(next) => next,
             Err(error) => {
                 self.feed.node.job.fail(error.of_node(&self.feed.node.name));
                 self.capability = None;
                 return false;
             }
         };
-        match read {
-            Read::Rows { epoch: Some(epoch), .. } | Read::Advance(epoch)
-                if !self.feed.node.job.boundaries.may_open(epoch) =>
-            {
-                self.ahead = Some(read);
-                false
+        if let Some(epoch) = opens(&read) {
+            if !self.feed.node.job.boundaries.may_open(epoch) {
+                self.ahead = Some((read, letters));
+                return false;
             }
-            Read::Rows { epoch, data, bytes, extent } => {
-                epoch.into_iter().for_each(|epoch| self.advance(epoch));
-                let Some(capability) = &self.capability else { return false };
+            self.advance(epoch);
+        }
+        let Some(capability) = &self.capability else { return false };
+        let source = self.feed.node.index as u16;
+        if let Some(data) = letters {
+            self.outstanding.add(*capability.time(), data.get_array_memory_size());
+            send(capability, LETTERS, Body::Rows(Rows { data, source }));
+        }
+        match read {
+            Read::Rows { data, bytes, extent, .. } => {
                 self.idle = None;
                 self.outstanding.add(*capability.time(), bytes);
                 let meter = &self.feed.node.meter;
@@ -209,18 +220,15 @@ impl Feeding {
                 meter.progress.inc_by(extent);
                 if data.num_rows() > 0 {
                     self.feed.node.tap.show(&data);
-                    send(capability, Body::Rows(Rows { data, source: self.feed.node.index as u16 }));
+                    send(capability, ROWS, Body::Rows(Rows { data, source }));
                 }
                 true
             }
             Read::Mark(mark) => {
-                self.capability.iter().for_each(|capability| send(capability, Body::Mark(mark)));
+                send(capability, ROWS, Body::Mark(mark));
                 true
             }
-            Read::Advance(epoch) => {
-                self.advance(epoch);
-                true
-            }
+            Read::Advance(_) => true,
             Read::Idle(after) => {
                 self.idle.get_or_insert_with(Instant::now);
                 if let Some(after) = after {
@@ -229,8 +237,8 @@ impl Feeding {
                 false
             }
             Read::End => {
-                for (origin, capability) in self.reader.origins().into_iter().zip(self.capability.iter().cycle()) {
-                    send(capability, Body::Mark(Mark::Close { origin }));
+                for origin in self.reader.origins() {
+                    send(capability, ROWS, Body::Mark(Mark::Close { origin }));
                 }
                 self.capability = None;
                 self.pass(Epoch::MAX);
@@ -238,36 +246,29 @@ impl Feeding {
             }
         }
     }
-}
 
-/// Bytes read and not yet durable, by epoch.
-#[derive(Default)]
-struct Outstanding {
-    epochs: VecDeque<(Epoch, usize)>,
-    bytes: usize,
-}
-
-impl Outstanding {
-    fn add(&mut self, epoch: Epoch, bytes: usize) {
-        self.bytes += bytes;
-        match self.epochs.back_mut() {
-            Some((last, sum)) if *last == epoch => *sum += bytes,
-            _ => self.epochs.push_back((epoch, bytes)),
+    /// What was read too early, or the next thing the reader has.
+    fn next(&mut self) -> Result<(Read, Option<RecordBatch>)> {
+        match self.ahead.take() {
+            Some(ahead) => Ok(ahead),
+            None => read(self.reader.as_mut(), self.feed.letters.as_deref()),
         }
     }
+}
 
-    /// What the last epoch holds, where it is this one.
-    fn of(&self, epoch: Epoch) -> usize {
-        self.epochs.back().filter(|(last, _)| *last == epoch).map_or(0, |(_, bytes)| *bytes)
+/// The epoch that a reader opens by what it has read.
+fn opens(read: &Read) -> Option<Epoch> {
+    match read {
+        Read::Rows { epoch, .. } => *epoch,
+        Read::Advance(epoch) => Some(*epoch),
+        _ => None,
     }
+}
 
-    fn settle(&mut self, least: Epoch) {
-        while let Some((epoch, bytes)) = self.epochs.front() {
-            if *epoch >= least {
-                break;
-            }
-            self.bytes -= bytes;
-            self.epochs.pop_front();
-        }
-    }
+/// The next thing there is, and the dead letters that came with it.
+fn read(reader: &mut dyn Reader, letters: Option<&Letters>) -> Result<(Read, Option<RecordBatch>)> {
+    let read = reader.read()?;
+    let rows = if let Read::Rows { data, .. } = &read { Some(data) } else { None };
+    let letters = letters.map_or(Ok(None), |letters| letters.take(rows))?;
+    Ok((read, letters))
 }
