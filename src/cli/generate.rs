@@ -55,7 +55,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let file = dataflow(args)?;
     let (plan, _, _) = Plan::of(Path::new("generate"), &file, &Files::default())?;
     let memory = plan.job.settings.memory.0;
-    let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..1, workers: 1, memory };
+    let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..1, workers: 1, memory, recovery: None };
     run_jobs(vec![Arc::new(Prepared::new(plan, &prepare, start())?)], 1, args.json)
 }
 

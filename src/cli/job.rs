@@ -26,6 +26,7 @@ pub fn validate(files: &[PathBuf], connect: bool, json: bool) -> Result<()> {
                     local_workers: 0..0,
                     workers: 1,
                     memory: plan.job.settings.memory.0,
+                    recovery: None,
                 };
                 Prepared::new(plan, &prepare, start())?;
                 tell(format!("{}: fine, and everything it connects to is there", file.display()));

@@ -54,7 +54,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
             )));
         }
         let memory = plan.job.settings.memory.0;
-        let prepare = Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory };
+        let prepare =
+            Prepare { job: plan.job.name.clone(), local_workers: 0..workers, workers, memory, recovery: None };
         jobs.push(Arc::new(Prepared::new(plan, &prepare, start())?));
     }
     let _server = listener.map(|listener| show(listener, token, &jobs, workers)).transpose()?;

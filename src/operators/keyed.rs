@@ -27,6 +27,7 @@ use crate::metrics::Meter;
 use crate::runtime::Job;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
+use crate::sources::lanes::Lanes;
 use crate::sources::{SEQ, TIME};
 use crate::spec::Edge;
 
@@ -46,6 +47,8 @@ pub struct NodeContext {
     pub refusals: Refusals,
     /// The sources of the job whose rows are ordered by event time.
     pub by_time: Arc<[u16]>,
+    /// Where rows stand in the sources of the job.
+    pub lanes: Arc<Lanes>,
 }
 
 /// Runs an operator without state on the rows of `stream`, as they come.

@@ -243,7 +243,7 @@ mod tests {
     fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<()> {
         let submission = submission(id, name);
         let (plan, _) = submission.plan()?;
-        let prepare = Prepare { job: name.to_string(), local_workers: 0..2, workers: 2, memory: 1 };
+        let prepare = Prepare { job: name.to_string(), local_workers: 0..2, workers: 2, memory: 1, recovery: None };
         jobs.prepare(&submission, plan, &prepare)
     }
 

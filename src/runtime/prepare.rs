@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::Job;
 use super::epochs;
+use super::{Job, Recovery};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -33,6 +33,8 @@ pub struct Prepare {
     pub workers: usize,
     /// How much each worker may have read and not yet written, in bytes.
     pub memory: u64,
+    /// Set where the state of the job is kept: what is needed to go on from it.
+    pub recovery: Option<Recovery>,
 }
 
 /// A plan whose sources and sinks are open in this process.

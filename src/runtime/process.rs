@@ -128,6 +128,7 @@ impl Process {
             local_workers: self.local_workers(),
             workers: self.workers * self.hosts.len(),
             memory: plan.job.settings.memory.0,
+            recovery: None,
         };
         self.jobs.prepare(submission, plan, &prepare)?;
         Ok(warnings)

@@ -18,6 +18,7 @@ use crate::operators::{OperatorPlan, Routing};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
+use crate::sources::lanes::Lanes;
 use crate::sources::shape::OnError;
 use crate::spec::{Edge, PlannedNode, Role};
 
@@ -28,7 +29,8 @@ pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) {
     let name = prepared.plan.job.name.clone();
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
         let by_time = ordered_by_time(prepared).into();
-        let renderer = Renderer { scope, prepared, durable: &durable, by_time };
+        let lanes = Arc::new(Lanes::of(&prepared.plan));
+        let renderer = Renderer { scope, prepared, durable: &durable, by_time, lanes };
         if let Err(error) = renderer.render() {
             prepared.job.fail(error);
         }
@@ -40,6 +42,7 @@ struct Renderer<'a, 's> {
     prepared: &'a Arc<Prepared>,
     durable: &'a Probe<Epoch>,
     by_time: Arc<[u16]>,
+    lanes: Arc<Lanes>,
 }
 
 /// The sources whose rows are ordered by event time.
@@ -81,6 +84,7 @@ impl<'s> Renderer<'_, 's> {
             meter,
             tap: self.prepared.job.tap(&node.name),
             by_time: Arc::clone(&self.by_time),
+            lanes: Arc::clone(&self.lanes),
         }
     }
 

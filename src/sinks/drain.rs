@@ -63,6 +63,7 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
             job: Arc::clone(&node.job),
             meter: node.meter.clone(),
             refusals: node.refusals.clone(),
+            lanes: Arc::clone(&node.lanes),
             wake: scope.worker().sync_activator_for(info.address.to_vec()),
         });
         let mut state =
@@ -120,7 +121,7 @@ impl Draining {
         let Some(sink) = &mut self.sink else { return Ok(()) };
         while sink.ready() {
             let Some((epoch, rows)) = self.queue.pop_front() else { break };
-            sink.write(epoch, &rows.data)?;
+            sink.write(epoch, &rows)?;
             self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
         }
         let written = written(&self.queue, frontier);

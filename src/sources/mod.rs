@@ -7,6 +7,7 @@ pub mod feed;
 mod file;
 mod generator;
 mod kafka;
+pub mod lanes;
 pub mod lines;
 pub mod seq;
 pub mod shape;

@@ -4,5 +4,6 @@
 mod cassandra;
 mod dead_letters;
 mod end_to_end;
+mod exactly_once;
 mod kafka;
 mod topics;

@@ -32,7 +32,7 @@ pub fn config() -> ClientConfig {
 /// A topic of its own for a test.
 pub struct Topic {
     pub name: String,
-    partitions: i32,
+    pub partitions: i32,
 }
 
 /// A message that was read, or is to be written.

@@ -94,7 +94,8 @@ fn changes_insert_replace_and_remove() {
         let node =
             PlannedNode { name: "changes".into(), kind: "changes", inputs: vec![0], edge: changes, role: operator };
         plan.nodes.insert(1, node);
-        let prepare = Prepare { job: keyspace.name.clone(), local_workers: 0..1, workers: 1, memory: 1 << 20 };
+        let prepare =
+            Prepare { job: keyspace.name.clone(), local_workers: 0..1, workers: 1, memory: 1 << 20, recovery: None };
         let prepared = Arc::new(Prepared::new(plan, &prepare, start()).expect("prepared"));
         run_local(vec![prepared], 1).expect("it starts").join().expect("it ends well");
     }
