@@ -1,6 +1,7 @@
 """Latency from topic to topic: how long after a message was produced its row can be read.
 
     KAFKA_BROKERS=127.0.0.1:9092 python benches/latency.py [--rate 1000] [--seconds 30] [--workers 2] [--bin PATH]
+        [--guarantee exactly_once] [--epoch 10ms]
 
 Messages of 1000 symbols are produced with linger 0, carry the time they were produced, go through the four
 indicators of the README and come back; both clocks are this machine's. The first ten seconds do not count.
@@ -25,6 +26,8 @@ WARM_UP = 10.0
 DATAFLOW = """
 version = 1
 name = "latency"
+[job]
+epoch = "{epoch}"
 [kafka]
 brokers = "{brokers}"
 [sources.ticks]
@@ -46,6 +49,7 @@ macd = "macd(price, 12, 26, 9)"
 type = "kafka"
 input = "indicators"
 topic = "{sink}"
+guarantee = "{guarantee}"
 """
 
 
@@ -87,6 +91,8 @@ def main():
     arguments.add_argument("--rate", type=int, default=1000)
     arguments.add_argument("--seconds", type=float, default=30)
     arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--guarantee", default="at_least_once", choices=["at_least_once", "exactly_once"])
+    arguments.add_argument("--epoch", default="100ms")
     arguments.add_argument("--bin", default="target/release/tapeflow")
     options = arguments.parse_args()
     source, sink = (f"latency-{side}-{os.getpid()}" for side in ("in", "out"))
@@ -97,7 +103,8 @@ def main():
     reader = multiprocessing.Process(target=read, args=(sink, found, stop))
     reader.start()
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(DATAFLOW.format(brokers=BROKERS, source=source, sink=sink))
+        file.write(DATAFLOW.format(brokers=BROKERS, source=source, sink=sink, epoch=options.epoch,
+                                   guarantee=options.guarantee))
         file.flush()
         job = subprocess.Popen([options.bin, "run", "--quiet", file.name, "--workers", str(options.workers)])
         try:
@@ -113,7 +120,8 @@ def main():
     if not waits:
         raise SystemExit("nothing came back")
     at = lambda share: round(waits[min(len(waits) - 1, int(len(waits) * share))], 2)  # noqa: E731
-    print(json.dumps({"workers": options.workers, "rate": options.rate, "sent": sent, "back": len(pairs),
+    print(json.dumps({"workers": options.workers, "rate": options.rate, "guarantee": options.guarantee,
+                      "epoch": options.epoch, "sent": sent, "back": len(pairs),
                       "p50_ms": at(.5), "p90_ms": at(.9), "p99_ms": at(.99), "max_ms": round(waits[-1], 2)}))
     admin.delete_topics([source, sink])
 

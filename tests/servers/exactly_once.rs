@@ -51,13 +51,46 @@ impl Generations {
     }
 
     /// The next generation, as a process of its own.
-    fn start(&mut self, workers: usize) -> Child {
+    fn start(&mut self, workers: usize) -> Process {
         let recovery = self.next(workers);
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--ignored", "--exact", "servers::exactly_once::generation", "--nocapture"]);
         command.env(FILE, self.file()).env(WORKERS, workers.to_string());
         command.env(LAST_WORKERS, recovery.last_workers.to_string());
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process")
+        Process(Some(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process")))
+    }
+}
+
+/// A generation that runs; it is killed when a test is done with it, or has failed.
+struct Process(Option<Child>);
+
+impl Process {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it was not waited for")
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child().try_wait().expect("a status").is_some()
+    }
+
+    fn signal(&mut self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child().id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits until it has ended: how, and what it said.
+    fn wait(mut self) -> (bool, String) {
+        let output = self.0.take().expect("a process").wait_with_output().expect("it has ended");
+        (output.status.success(), said(&output))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -108,10 +141,6 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-fn stderr(child: Child) -> String {
-    String::from_utf8_lossy(&child.wait_with_output().expect("it has ended").stderr).into_owned()
-}
-
 /// A sink that writes `input` to a new topic, and that topic.
 fn sink(input: &str) -> (String, Topic) {
     let out = Topic::new(3);
@@ -130,21 +159,21 @@ fn endless(topic: &Topic, more: &str) -> String {
 /// Runs a job that is killed again and again while its topic is written, with other numbers of workers each time.
 fn killed_again_and_again(topic: &Topic, messages: &[Written], nodes: &str, out: &Topic) -> Vec<Value> {
     let mut job = Generations::new(nodes);
-    let writer = write_slowly(topic, messages, 3.0);
-    for (workers, after) in [(2, 150), (3, 30), (1, 90), (2, 0)] {
+    let kills = [(2, 150), (3, 30), (1, 90), (2, 0)];
+    for ((workers, after), part) in kills.into_iter().zip(messages.chunks(messages.len() / kills.len())) {
         let before = out.read().len();
         let mut child = job.start(workers);
-        until("rows are committed", || out.read().len() > before || child.try_wait().expect("a status").is_some());
+        let writer = write_slowly(topic, part, 1.0);
+        until("rows are committed", || out.read().len() > before || child.has_ended());
         sleep(Duration::from_millis(after));
-        child.kill().expect("it runs");
-        let told = stderr(child);
+        child.signal("-KILL");
+        let (_, told) = child.wait();
         assert!(!told.contains("panicked"), "{told}");
+        writer.join().expect("written");
     }
-    writer.join().expect("written");
     job.to_the_end();
-    let child = job.start(3);
-    let told = child.wait_with_output().expect("it has ended");
-    assert!(told.status.success(), "{}", said(&told));
+    let (well, told) = job.start(3).wait();
+    assert!(well, "{told}");
     out.read().iter().map(Written::json).collect()
 }
 
@@ -209,20 +238,16 @@ fn a_process_that_was_stopped_cannot_write_once_another_has_taken_over() {
     let (sink, out) = sink("\"means\"");
     let mut job = Generations::new(&(endless(&topic, "") + MEANS + &sink));
     let writer = write_slowly(&topic, &messages, 1.5);
-    let zombie = job.start(3);
-    let signal = |name: &str| {
-        let status = Command::new("kill").args([name, &zombie.id().to_string()]).status();
-        assert!(status.expect("kill").success());
-    };
+    let mut zombie = job.start(3);
     until("rows are committed", || !out.read().is_empty());
-    signal("-STOP");
+    zombie.signal("-STOP");
     writer.join().expect("written");
     job.to_the_end();
-    let next = job.start(2).wait_with_output().expect("it has ended");
-    assert!(next.status.success(), "{}", said(&next));
+    let (well, told) = job.start(2).wait();
+    assert!(well, "{told}");
     let all = out.read();
-    signal("-CONT");
-    let told = stderr(zombie);
+    zombie.signal("-CONT");
+    let (_, told) = zombie.wait();
     assert!(told.contains("fenced: another generation of the job has taken over"), "{told}");
     assert_eq!(out.read().len(), all.len());
     assert_eq!(all.len(), messages.len());
