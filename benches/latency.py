@@ -1,6 +1,7 @@
 """Latency: how long after a message was produced its row can be read, from another topic or from a table.
 
     KAFKA_BROKERS=127.0.0.1:9092 python benches/latency.py [--to kafka] [--rate 1000] [--seconds 60] [--workers 2]
+        [--bin PATH] [--guarantee exactly_once] [--epoch 10ms]
     KAFKA_BROKERS=... CASSANDRA=127.0.0.1:9042 python benches/latency.py --to cassandra
 
 Messages of 1000 symbols are produced with linger 0, carry the time they were produced, go through the four
@@ -29,6 +30,8 @@ WARM_UP = 10.0
 DATAFLOW = """
 version = 1
 name = "latency"
+[job]
+epoch = "{epoch}"
 [kafka]
 brokers = "{brokers}"
 [sources.ticks]
@@ -63,8 +66,7 @@ keyspace = "latency"
 create = true
 table = "{sink}"
 partition_key = "symbol"
-clustering_key = "timestamp"
-on_conflict = "last"
+clustering_key = ["timestamp", "seq"]
 """,
 }
 
@@ -136,10 +138,11 @@ def produce(topic, rate, seconds, job, asked):
 def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--to", choices=sorted(SINKS), default="kafka")
-    arguments.add_argument("--guarantee", default="at_least_once")
     arguments.add_argument("--rate", type=int, default=1000)
     arguments.add_argument("--seconds", type=float, default=60)
     arguments.add_argument("--workers", type=int, default=2)
+    arguments.add_argument("--guarantee", default="at_least_once", choices=["at_least_once", "exactly_once"])
+    arguments.add_argument("--epoch", default="100ms")
     arguments.add_argument("--bin", default="target/release/tapeflow")
     options = arguments.parse_args()
     source, sink = (f"latency_{side}_{os.getpid()}" for side in ("in", "out"))
@@ -153,7 +156,8 @@ def main():
         reader = multiprocessing.Process(target=read_table, args=(sink, found, stop, asked))
     reader.start()
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        names = {"source": source, "sink": sink, "guarantee": options.guarantee, "cassandra": CASSANDRA}
+        names = {"source": source, "sink": sink, "guarantee": options.guarantee, "cassandra": CASSANDRA,
+                 "epoch": options.epoch}
         file.write((DATAFLOW + SINKS[options.to]).format(brokers=BROKERS, **names))
         file.flush()
         job = subprocess.Popen([options.bin, "run", "--quiet", file.name, "--workers", str(options.workers)])
@@ -170,7 +174,8 @@ def main():
     if not waits:
         raise SystemExit("nothing came back")
     at = lambda share: round(waits[min(len(waits) - 1, int(len(waits) * share))], 2)  # noqa: E731
-    print(json.dumps({"to": options.to, "workers": options.workers, "rate": options.rate, "sent": sent, "back": len(pairs),
+    print(json.dumps({"to": options.to, "workers": options.workers, "rate": options.rate, "guarantee": options.guarantee,
+                      "epoch": options.epoch, "sent": sent, "back": len(pairs),
                       "p50_ms": at(.5), "p90_ms": at(.9), "p99_ms": at(.99), "max_ms": round(waits[-1], 2)}))
     admin.delete_topics([source, sink])
 

@@ -66,6 +66,9 @@ static HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
+static REPEATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_sink_repeated_total", "Rows of a replay not written again: they had been committed.", NODE)
+});
 static WRITE_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_write_errors_total", "Writes that failed, also those that a retry mended.", NODE)
 });
@@ -115,6 +118,8 @@ pub struct Meter {
     pub held_back: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
+    /// Rows of a replay that a sink did not write again.
+    pub repeated: IntCounter,
     /// Failed writes.
     pub write_errors: IntCounter,
     /// Writes not yet acknowledged.
@@ -142,6 +147,7 @@ impl Meter {
             progress: uncounted(),
             held_back: HELD_BACK.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
+            repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),
             in_flight: IN_FLIGHT.with_label_values(labels),
             back_pressure: BACK_PRESSURE.with_label_values(labels),

@@ -113,6 +113,7 @@ fn node(worker: usize) -> NodeContext {
         refusals,
         by_time: Arc::new([]),
         ports: Vec::new(),
+        lanes: Arc::default(),
     }
 }
 

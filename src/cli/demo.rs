@@ -41,8 +41,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     let text = DEMO.replacen("type = \"generator\"\n", &format!("type = \"generator\"\n{duration}"), 1);
     std::fs::write(&path, &text).map_err(cannot)?;
     let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;
-    let prepare =
-        Prepare::new(&plan, 0..workers, workers);
+    let prepare = Prepare::new(&plan, 0..workers, workers);
     let prepared = Arc::new(Prepared::new(plan, &prepare, start())?);
     let done = run_jobs(vec![prepared], workers, false);
     tell(format!("the dataflow file is {}; Parquet files with every row are beside it", path.display()));

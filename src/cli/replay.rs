@@ -93,7 +93,7 @@ fn connect(args: &ReplayArgs) -> Result<Outbox> {
     let inspector = Inspector::new(&connection, "replay")?;
     if let Some(partitions) = args.partitions {
         let how = CreateTopic { partitions: Some(partitions), replication: None };
-        create_topic(&connection, "replay", &args.topic, how)?;
+        create_topic(&connection, "replay", &args.topic, how, &[])?;
         inspector.partitions_of_new(&args.topic)?;
     } else {
         inspector.partitions(&args.topic)?;

@@ -13,9 +13,9 @@ use super::job::load;
 use super::print;
 use super::progress::Progress;
 use super::signals::Signals;
+use crate::batch::Epoch;
 use crate::config::{Address, Config};
 use crate::error::{Error, Result};
-use crate::batch::Epoch;
 use crate::runtime::{
     Jobs, Keeping, LOOK as STORE, Local, Prepare, Prepared, Process, StateStore, blocking, build_id, run_local, start,
 };
@@ -70,7 +70,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let mut prepare = Prepare::new(&plan, 0..workers, workers);
         let mut first = start();
         if let Some(store) = &store {
-            (prepare.keeping, first) = keeping(store, &plan, args.on_offset_gap)?;
+            let (keeping, from) = keeping(store, &plan, args.on_offset_gap)?;
+            (prepare, first) = (prepare.keeping(keeping), from);
         }
         jobs.push(Arc::new(Prepared::new(plan, &prepare, first)?));
     }
@@ -85,7 +86,7 @@ fn open(location: &str, workers: usize) -> Result<StateStore> {
 }
 
 /// What the job goes on from, and its first epoch.
-fn keeping(store: &StateStore, plan: &Plan, on_gap: OnGap) -> Result<(Option<Keeping>, Epoch)> {
+fn keeping(store: &StateStore, plan: &Plan, on_gap: OnGap) -> Result<(Keeping, Epoch)> {
     let (store, plan) = (store.clone(), plan.clone());
     blocking(STORE, async move {
         let known = store.begin(&plan.job.name, &json!({ "run": true })).await?;
@@ -93,7 +94,7 @@ fn keeping(store: &StateStore, plan: &Plan, on_gap: OnGap) -> Result<(Option<Kee
             print::tell(format!("{}: goes on from checkpoint {number}", plan.job.name));
         }
         let keeping = store.keeping(&known, &plan, String::new(), on_gap).await?;
-        Ok((Some(keeping), known.start))
+        Ok((keeping, known.start))
     })
 }
 

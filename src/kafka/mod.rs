@@ -1,9 +1,11 @@
 //! What everything that speaks to Kafka has in common: brokers and properties, what the client tells about its
 //! connection, topics.
 
+mod compacted;
 mod health;
 mod outbox;
 mod topic;
+mod transactions;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,9 +16,11 @@ use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+pub use compacted::{make_compacted, read_compacted};
 pub use health::Health;
 pub use outbox::{Outbox, Outgoing};
 pub use topic::{CreateTopic, Inspector, cannot_connect, create_topic};
+pub use transactions::{Failure, Transactions, Wanted};
 
 use crate::error::{Error, Result};
 use crate::spec::{At, Fields, Findings, FromToml, Named, expected};

@@ -17,7 +17,7 @@ use crate::runtime::blocking;
 use crate::spec::{Fields, Findings, FromToml, did_you_mean, expected};
 
 /// One request; several make up the time that brokers have to answer.
-const REQUEST: Duration = Duration::from_secs(1);
+pub const REQUEST: Duration = Duration::from_secs(1);
 
 /// Asks brokers about topics; reads nothing.
 pub struct Inspector {
@@ -29,8 +29,16 @@ pub struct Inspector {
 impl Inspector {
     /// A client for `who`. Nothing is asked yet.
     pub fn new(connection: &Connection, who: &str) -> Result<Self> {
+        Inspector::with(connection, who, &[])
+    }
+
+    /// Likewise, with properties that go before those of the user.
+    pub fn with(connection: &Connection, who: &str, properties: &[(&str, &str)]) -> Result<Self> {
         let health = Health::new(who);
-        let config = connection.config([]);
+        let mut config = connection.config([]);
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
         let client = config.create_with_context(health.clone()).map_err(|error| cannot_connect(connection, error))?;
         Ok(Inspector { client, health, brokers: connection.brokers.clone() })
     }
@@ -165,11 +173,21 @@ fn or_default(count: Option<u16>) -> i32 {
     count.map_or(-1, i32::from)
 }
 
-/// Makes `topic` where it is missing.
-pub fn create_topic(connection: &Connection, who: &str, topic: &str, how: CreateTopic) -> Result<()> {
-    let config = connection.config([]);
-    let client: AdminClient<Health> =
-        config.create_with_context(Health::new(who)).map_err(|error| cannot_connect(connection, error))?;
+/// A client that asks brokers to do things.
+pub fn admin(connection: &Connection, who: &str) -> Result<AdminClient<Health>> {
+    let client = connection.config([]).create_with_context(Health::new(who));
+    client.map_err(|error| cannot_connect(connection, error))
+}
+
+/// Makes `topic` where it is missing, with these settings.
+pub fn create_topic(
+    connection: &Connection,
+    who: &str,
+    topic: &str,
+    how: CreateTopic,
+    settings: &'static [(&'static str, &'static str)],
+) -> Result<()> {
+    let client = admin(connection, who)?;
     let (name, brokers) = (topic.to_string(), connection.brokers.clone());
     let cannot = move |topic: &str, reason: String| {
         Error::connect(format!("topic `{topic}` cannot be created at {brokers}: {reason}"))
@@ -178,6 +196,7 @@ pub fn create_topic(connection: &Connection, who: &str, topic: &str, how: Create
     blocking(ANSWER + REQUEST, async move {
         let new =
             NewTopic::new(&name, or_default(how.partitions), TopicReplication::Fixed(or_default(how.replication)));
+        let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
         let options = AdminOptions::new().request_timeout(Some(ANSWER)).operation_timeout(Some(ANSWER));
         let made = client.create_topics([&new], &options).await.map_err(|error| cannot(&name, error.to_string()))?;
         match made.into_iter().next() {

@@ -19,8 +19,8 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::exchange::{To, address};
 use super::ports::ROWS;
-use super::watermarks::{Watermarks, origin};
 use super::state::{StateKeeper, changes};
+use super::watermarks::{Watermarks, origin};
 use super::{Operator, Output, Transform};
 use crate::batch::{Batch, Body, ByAddress, Epoch, Mark, Rows};
 use crate::error::Result;
@@ -29,6 +29,7 @@ use crate::metrics::Meter;
 use crate::runtime::Job;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
+use crate::sources::lanes::Lanes;
 use crate::sources::{SEQ, TIME};
 use crate::spec::Edge;
 
@@ -50,6 +51,8 @@ pub struct NodeContext {
     pub by_time: Arc<[u16]>,
     /// Its further outputs that are read.
     pub ports: Vec<usize>,
+    /// Where rows stand in the sources of the job.
+    pub lanes: Arc<Lanes>,
 }
 
 /// Runs an operator without state on the rows of `stream`, as they come.

@@ -5,8 +5,8 @@
 
 pub mod exchange;
 mod filter;
-mod indicators;
 pub mod gate;
+mod indicators;
 pub mod keyed;
 pub mod order;
 pub mod ports;

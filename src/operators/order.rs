@@ -160,14 +160,8 @@ mod tests {
     }
 
     fn build() -> Box<dyn Operator> {
-        let edge = Edge {
-            schema: schema(),
-            visible: 3,
-            key: vec![2],
-            kind: EdgeKind::Append,
-            placed: false,
-            in_order: true,
-        };
+        let edge =
+            Edge { schema: schema(), visible: 3, key: vec![2], kind: EdgeKind::Append, placed: false, in_order: true };
         OrderPlan { time: 0, seq: 1 }.build(&edge, 7).expect("a key of text")
     }
 
@@ -204,7 +198,9 @@ mod tests {
         before.rows(rows(&[(30, 1), (10, 2), (20, 3)]), &mut out).expect("rows");
         let mut state = BTreeMap::new();
         let mut store = |operator: &mut dyn Operator| {
-            operator.snapshot(&mut |group, key, value| drop(state.insert((group, key.to_vec()), value))).expect("state");
+            operator
+                .snapshot(&mut |group, key, value| drop(state.insert((group, key.to_vec()), value)))
+                .expect("state");
             state.clone()
         };
         for ((_, key), value) in store(before.as_mut()) {

@@ -85,7 +85,10 @@ fn failures(installed: &Installed) -> Vec<(String, Error)> {
 }
 
 /// What the checkpoints of jobs bring with them.
-fn checkpoints(installed: &mut Installed, wanted: &mut HashMap<String, Epoch>) -> impl Iterator<Item = Command> + use<> {
+fn checkpoints(
+    installed: &mut Installed,
+    wanted: &mut HashMap<String, Epoch>,
+) -> impl Iterator<Item = Command> + use<> {
     let mut commands = Vec::new();
     commands.extend(installed.parts().into_iter().map(|(id, part)| Command::Written { id, part }));
     for (id, job) in installed.jobs() {

@@ -71,7 +71,8 @@ impl Installed {
     /// What this process has written of checkpoints since this was asked last.
     pub fn parts(&self) -> Vec<(String, Part)> {
         let kept = self.list.iter().filter_map(|dataflow| Some((&dataflow.id, dataflow.prepared.kept.as_ref()?)));
-        let parts = kept.flat_map(|(id, kept)| kept.checkpointing.complete().into_iter().map(|part| (id.clone(), part)));
+        let parts =
+            kept.flat_map(|(id, kept)| kept.checkpointing.complete().into_iter().map(|part| (id.clone(), part)));
         parts.collect()
     }
 

@@ -261,7 +261,7 @@ mod tests {
     fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<()> {
         let submission = submission(id, name);
         let (plan, _) = submission.plan()?;
-        let prepare = Prepare { job: name.to_string(), local_workers: 0..2, workers: 2, memory: 1 };
+        let prepare = Prepare { memory: 1, ..Prepare::new(&plan, 0..2, 2) };
         jobs.prepare(&submission, plan, &prepare)
     }
 

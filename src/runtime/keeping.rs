@@ -25,6 +25,7 @@ pub struct StateStore {
     process: usize,
     processes: usize,
     workers: usize,
+    most_workers: usize,
 }
 
 /// A job as the store knows it.
@@ -42,8 +43,8 @@ impl StateStore {
     pub async fn alone(store: Store, workers: usize) -> Result<StateStore> {
         store.check().await?;
         let who = format!("process {}", std::process::id());
-        let generation = Generation::take(&store, &who, workers).await?.number;
-        Ok(StateStore { store, generation, process: 0, processes: 1, workers })
+        let Generation { number: generation, most_workers, .. } = Generation::take(&store, &who, workers).await?;
+        Ok(StateStore { store, generation, process: 0, processes: 1, workers, most_workers })
     }
 
     /// The jobs that were submitted.
@@ -79,7 +80,8 @@ impl StateStore {
             Some(number) => {
                 let manifests = checkpoints.list().await?;
                 let manifest = manifests.into_iter().find(|manifest| manifest.number == number);
-                let manifest = manifest.ok_or_else(|| Error::run(format!("checkpoint {number} of {checkpoints} is gone")))?;
+                let manifest =
+                    manifest.ok_or_else(|| Error::run(format!("checkpoint {number} of {checkpoints} is gone")))?;
                 let all = self.workers * self.processes;
                 let own = self.process * self.workers..(self.process + 1) * self.workers;
                 Some(Arc::new(Resumed::load(&checkpoints, manifest, own, all).await?))
@@ -90,6 +92,7 @@ impl StateStore {
             generation: self.generation,
             process: self.process,
             processes: self.processes,
+            most_workers: self.most_workers,
             id: job.id.clone(),
             hash,
             resumed,

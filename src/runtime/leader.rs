@@ -2,8 +2,8 @@
 //! writes their manifest when all parts are there and all sinks have what came before.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::probe::Handle as Probe;

@@ -1,8 +1,8 @@
 //! Running plans: prepared once a process, rendered on every worker, driven to their end; in this process alone
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
-mod boundaries;
 mod alive;
+mod boundaries;
 mod build;
 mod checkpointing;
 mod commands;
@@ -21,6 +21,7 @@ pub mod mesh;
 mod prepare;
 mod process;
 mod pulse;
+mod recovery;
 mod rehearse;
 mod render;
 mod resume;
@@ -42,6 +43,7 @@ pub use keeping::{KnownJob, LOOK, StateStore};
 pub use leader::{AHEAD, Decision, Leader};
 pub use prepare::{Keeping, Prepare, Prepared, blocking, runtime, start};
 pub use process::{Process, no_such_job};
+pub use recovery::Recovery;
 pub use rehearse::rehearse;
 pub use render::{Rendered, render};
 pub use resume::Resumed;

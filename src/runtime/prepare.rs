@@ -10,15 +10,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
 use super::leader::Settings;
-use super::{Checkpointing, Decision, Job, Resumed, epochs};
+use super::{Checkpointing, Decision, Job, Recovery, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::sinks::PreparedSink;
 use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
 use crate::sinks::dead_letters_kafka::in_topic;
-use crate::sources::{OnGap, PreparedSource};
 use crate::sources::shape::OnError;
+use crate::sources::{OnGap, PreparedSource};
 use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
 use crate::state::Checkpoints;
 
@@ -40,13 +40,27 @@ pub struct Prepare {
     pub memory: u64,
     /// Where its state is kept, if it is.
     pub keeping: Option<Keeping>,
+    /// Likewise: what is needed to go on from it.
+    pub recovery: Option<Recovery>,
 }
 
 impl Prepare {
     /// To run `plan` on the local ones of so many workers, its state kept nowhere.
     pub fn new(plan: &Plan, local_workers: Range<usize>, workers: usize) -> Self {
         let memory = plan.job.settings.memory.0;
-        Prepare { job: plan.job.name.clone(), local_workers, workers, memory, keeping: None }
+        Prepare { job: plan.job.name.clone(), local_workers, workers, memory, keeping: None, recovery: None }
+    }
+
+    /// The same, its state kept.
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        let recovery = Recovery {
+            job_id: keeping.id.clone(),
+            generation: keeping.generation,
+            last_workers: keeping.most_workers,
+            process: keeping.process,
+            processes: keeping.processes,
+        };
+        Prepare { keeping: Some(keeping), recovery: Some(recovery), ..self }
     }
 
     /// Where `node` stood in the checkpoint that the job goes on from.
@@ -72,6 +86,8 @@ pub struct Keeping {
     pub process: usize,
     /// How many processes there are.
     pub processes: usize,
+    /// The most workers that any generation had.
+    pub most_workers: usize,
     /// The id of the job.
     pub id: String,
     /// The hash of its dataflow file.

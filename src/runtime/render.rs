@@ -21,6 +21,7 @@ use crate::operators::{Built, Operator, OperatorPlan};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
+use crate::sources::lanes::Lanes;
 use crate::sources::letters::{LETTERS, Letters};
 use crate::sources::shape::OnError;
 use crate::spec::{Edge, Input, PlannedNode, Role};
@@ -41,7 +42,8 @@ pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Rendered {
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
         let by_time = ordered_by_time(prepared).into();
         let gate = prepared.kept.is_some().then(|| gate(scope, &prepared.job));
-        let renderer = Renderer { scope, prepared, rendered: &rendered, by_time, gate };
+        let lanes = Arc::new(Lanes::of(&prepared.plan));
+        let renderer = Renderer { scope, prepared, rendered: &rendered, by_time, gate, lanes };
         if let Err(error) = renderer.render() {
             prepared.job.fail(error);
         }
@@ -56,6 +58,7 @@ struct Renderer<'a, 's> {
     by_time: Arc<[u16]>,
     /// Set where there are checkpoints.
     gate: Option<Stream<'s, Epoch, Batch>>,
+    lanes: Arc<Lanes>,
 }
 
 /// The sources whose rows are ordered by event time.
@@ -99,6 +102,7 @@ impl<'s> Renderer<'_, 's> {
             tap: self.prepared.job.tap(&node.name),
             by_time: Arc::clone(&self.by_time),
             ports: self.prepared.plan.read_ports(index),
+            lanes: Arc::clone(&self.lanes),
         }
     }
 

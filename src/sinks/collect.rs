@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 
 use super::{PreparedSink, Sink, SinkContext};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::Result;
 
 /// Rows, in the order in which they were written.
@@ -28,8 +28,8 @@ impl PreparedSink for Collect {
 }
 
 impl Sink for Collect {
-    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner).push(data.clone());
+    fn write(&mut self, _epoch: Epoch, rows: &Rows) -> Result<()> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner).push(rows.data.clone());
         Ok(())
     }
 

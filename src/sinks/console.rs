@@ -5,13 +5,12 @@ use std::io::{IsTerminal, Write, stdout};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::columns::ColumnsSpec;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::formats::write_json_lines;
 use crate::keys::KeyReader;
@@ -78,9 +77,9 @@ struct Plain {
 }
 
 impl Sink for Plain {
-    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
+    fn write(&mut self, _epoch: Epoch, rows: &Rows) -> Result<()> {
         let mut lines = Vec::new();
-        write_json_lines(&mut lines, &self.projection.apply(data)?)?;
+        write_json_lines(&mut lines, &self.projection.apply(&rows.data)?)?;
         written(stdout().lock().write_all(&lines))
     }
 
@@ -107,7 +106,7 @@ struct Live {
 }
 
 impl Sink for Live {
-    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
+    fn write(&mut self, _epoch: Epoch, Rows { data, .. }: &Rows) -> Result<()> {
         self.total += data.num_rows() as u64;
         let mut last: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
         if let Some(keys) = &self.keys {

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::Result;
 use crate::runtime::Prepare;
 use crate::spec::{At, Check, Edge, Fields};
@@ -40,7 +38,7 @@ impl PreparedSink for Discard {
 }
 
 impl Sink for Discard {
-    fn write(&mut self, _epoch: Epoch, _data: &RecordBatch) -> Result<()> {
+    fn write(&mut self, _epoch: Epoch, _rows: &Rows) -> Result<()> {
         Ok(())
     }
 

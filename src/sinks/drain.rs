@@ -66,12 +66,20 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
             job: Arc::clone(&node.job),
             meter: node.meter.clone(),
             refusals: node.refusals.clone(),
+            lanes: Arc::clone(&node.lanes),
             wake: scope.worker().sync_activator_for(info.address.to_vec()),
         });
         // Rows may wait here for the horizon to move.
         node.job.wake_source(scope.worker().sync_activator_for(info.address.to_vec()));
-        let mut state =
-            Draining { node, hold, sink: Some(sink), epochs: BTreeMap::new(), queue: VecDeque::new(), flushed: 0, keeper };
+        let mut state = Draining {
+            node,
+            hold,
+            sink: Some(sink),
+            epochs: BTreeMap::new(),
+            queue: VecDeque::new(),
+            flushed: 0,
+            keeper,
+        };
         move |(input, frontier), _output| {
             input.for_each(|capability, batch| {
                 if let Body::Rows(rows) = batch.take() {
@@ -130,7 +138,7 @@ impl Draining {
             let limit = self.keeper.as_ref().map_or(Epoch::MAX, StateKeeper::limit);
             while sink.ready() {
                 let Some((epoch, rows)) = next_before(limit, &mut self.queue) else { break };
-                sink.write(epoch, &rows.data)?;
+                sink.write(epoch, &rows)?;
                 self.node.meter.rows_out.inc_by(rows.data.num_rows() as u64);
             }
             written = least(&self.queue, frontier);

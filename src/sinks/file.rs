@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 
 use super::columns::ColumnsSpec;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::formats::{write_csv, write_json_lines};
 use crate::runtime::Prepare;
@@ -132,8 +132,8 @@ struct FileSink {
 }
 
 impl Sink for FileSink {
-    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
-        let data = self.plan.projection.apply(data)?;
+    fn write(&mut self, _epoch: Epoch, rows: &Rows) -> Result<()> {
+        let data = self.plan.projection.apply(&rows.data)?;
         self.put(&data)
     }
 

@@ -19,14 +19,14 @@ mod parquet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use timely::scheduling::SyncActivator;
 
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
 use crate::sinks::dead_letters::Refusals;
+use crate::sources::lanes::{Lanes, Positions};
 use crate::spec::{At, Check, Edge, Fields};
 use crate::state::Entry;
 
@@ -97,6 +97,11 @@ pub trait PreparedSink: Send + Sync {
     fn completed(&self, _number: u64) -> Result<()> {
         Ok(())
     }
+    /// A checkpoint is valid: replays begin at `from`, the least place in each lane that one can bring. What is kept for
+    /// earlier rows may go. To be called in one process, beside the workers: it may block.
+    fn retire(&self, _from: &Positions, _lanes: &Lanes) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What the sink of one worker is given.
@@ -111,6 +116,8 @@ pub struct SinkContext {
     pub meter: Meter,
     /// Where rows go that cannot be written.
     pub refusals: Refusals,
+    /// Where rows stand in the sources of the job.
+    pub lanes: Arc<Lanes>,
     /// To be called when writes were acknowledged or there is room again.
     pub wake: SyncActivator,
 }
@@ -122,7 +129,7 @@ pub trait Sink {
         true
     }
     /// Takes rows, at least one. Rows of a key come in order.
-    fn write(&mut self, epoch: Epoch, data: &RecordBatch) -> Result<()>;
+    fn write(&mut self, epoch: Epoch, rows: &Rows) -> Result<()>;
     /// All rows of epochs before `frontier` were written: what is held back for company shall go now.
     fn flush(&mut self, frontier: Epoch) -> Result<()>;
     /// The least epoch of which something is not acknowledged yet; it wakes its worker when that changes.

@@ -18,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::columns::ColumnsSpec;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, epochs};
 use crate::spec::{At, Check, Edge, Fields, Projection};
@@ -164,8 +164,8 @@ impl ParquetSink {
 }
 
 impl Sink for ParquetSink {
-    fn write(&mut self, _epoch: Epoch, data: &RecordBatch) -> Result<()> {
-        let data = self.plan.projection.apply(data)?;
+    fn write(&mut self, _epoch: Epoch, rows: &Rows) -> Result<()> {
+        let data = self.plan.projection.apply(&rows.data)?;
         let columns = data.columns().iter().map(as_written).collect::<Result<_>>()?;
         let data = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         let (rows, every) = (self.plan.rows, self.plan.every);

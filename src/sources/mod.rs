@@ -7,6 +7,7 @@ pub mod feed;
 mod file;
 mod generator;
 mod kafka;
+pub mod lanes;
 pub mod letters;
 pub mod lines;
 mod outstanding;

@@ -15,6 +15,7 @@ use super::mistakes::{At, Findings, did_you_mean};
 use super::plan::Edge;
 use crate::error::Result;
 use crate::formats::ColumnType;
+use crate::sources::BUILT_IN;
 
 /// What a row shall be made of.
 #[derive(Clone, Debug)]
@@ -92,10 +93,12 @@ impl Select {
         let position = |columns: &[(Field, Scalar)], at: usize| {
             columns.iter().position(|(_, scalar)| scalar.as_column() == Some(at))
         };
-        let built_in = input.schema.fields().iter().enumerate();
-        let built_in = built_in.filter(|(_, field)| crate::sources::BUILT_IN.contains(&field.name().as_str()));
-        for at in built_in.map(|(at, _)| at).chain(input.key.iter().copied()) {
-            if position(&columns, at).is_none() {
+        let is_built_in = |at: &usize| BUILT_IN.contains(&input.schema.field(*at).name().as_str());
+        for at in (0..input.schema.fields().len()).filter(is_built_in).chain(input.key.iter().copied()) {
+            // What is built in is looked for by its name: a copy under another one does not stand for it.
+            let named =
+                columns.iter().any(|(field, _)| is_built_in(&at) && field.name() == input.schema.field(at).name());
+            if !named && (is_built_in(&at) || position(&columns, at).is_none()) {
                 let mut field = input.schema.field(at).clone();
                 if columns.iter().any(|(other, _)| other.name() == field.name()) {
                     field = field.with_name(format!("_{at}"));
@@ -113,7 +116,7 @@ impl Select {
         let Select::Expressions(named) = self else { return Some(()) };
         let before = findings.len();
         for ((name, text), (_, scalar)) in named.iter().zip(columns) {
-            let built_in = crate::sources::BUILT_IN.contains(&name.as_str());
+            let built_in = BUILT_IN.contains(&name.as_str());
             if built_in && (scalar.as_column().is_none() || scalar.as_column() != input.position(name)) {
                 findings.mistake(&text.span, format!("`{}` is built in: give the column another name", name.value));
             }

@@ -8,11 +8,11 @@ use super::topics::{
     Flow, PATIENCE, START, Topic, Written, brokers, name, said, source, tapeflow, tick, ticks, to_file,
 };
 
-const MEANS: &str = "[operators.means]\ntype = \"indicators\"\ninput = \"ticks\"\nemit = \"all\"\n\
+pub const MEANS: &str = "[operators.means]\ntype = \"indicators\"\ninput = \"ticks\"\nemit = \"all\"\n\
                      columns = { mean = \"sma(price, 3)\" }\n";
 
 /// Rows by symbol, each symbol's in the order given.
-fn by_symbol(rows: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<Value>> {
+pub fn by_symbol(rows: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<Value>> {
     let mut symbols: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for row in rows {
         symbols.entry(row["symbol"].as_str().expect("a symbol").to_string()).or_default().push(row);
@@ -21,7 +21,7 @@ fn by_symbol(rows: impl IntoIterator<Item = Value>) -> BTreeMap<String, Vec<Valu
 }
 
 /// The prices of each symbol in order, and the mean of the last three beside each.
-fn expected_means(messages: &[Written]) -> BTreeMap<String, Vec<(f64, Option<f64>)>> {
+pub fn expected_means(messages: &[Written]) -> BTreeMap<String, Vec<(f64, Option<f64>)>> {
     let prices = by_symbol(messages.iter().map(Written::json));
     let means = |rows: Vec<Value>| {
         let prices: Vec<f64> = rows.iter().map(|row| row["price"].as_f64().expect("a price")).collect();
@@ -31,7 +31,7 @@ fn expected_means(messages: &[Written]) -> BTreeMap<String, Vec<(f64, Option<f64
     prices.into_iter().map(|(symbol, rows)| (symbol, means(rows))).collect()
 }
 
-fn assert_means(found: BTreeMap<String, Vec<Value>>, expected: &BTreeMap<String, Vec<(f64, Option<f64>)>>) {
+pub fn assert_means(found: BTreeMap<String, Vec<Value>>, expected: &BTreeMap<String, Vec<(f64, Option<f64>)>>) {
     assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
     for (symbol, rows) in found {
         let expected = &expected[&symbol];

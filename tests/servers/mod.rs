@@ -4,6 +4,7 @@
 mod cassandra;
 mod dead_letters;
 mod end_to_end;
+mod exactly_once;
 mod kafka;
 mod topics;
 mod validate;

@@ -1,9 +1,9 @@
 //! Topics for the tests, written and read by the bare client, and the program run on them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -32,7 +32,7 @@ pub fn config() -> ClientConfig {
 /// A topic of its own for a test.
 pub struct Topic {
     pub name: String,
-    partitions: i32,
+    pub partitions: i32,
 }
 
 /// A message that was read, or is to be written.
@@ -118,12 +118,13 @@ impl Topic {
             all.add_partition_offset(&self.name, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&all).expect("assigned");
-        let (mut read, mut ended) = (Vec::new(), 0);
-        while ended < self.partitions {
-            match consumer.poll(PATIENCE).expect("an answer") {
-                Ok(message) => read.push(owned(&message)),
-                Err(KafkaError::PartitionEOF(_)) => ended += 1,
-                Err(error) => panic!("{error}"),
+        let (mut read, mut ended, began) = (Vec::new(), HashSet::new(), Instant::now());
+        while ended.len() < self.partitions as usize {
+            match consumer.poll(Duration::from_secs(1)) {
+                Some(Ok(message)) => read.push(owned(&message)),
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition)),
+                Some(Err(error)) => panic!("{error}"),
+                None => assert!(began.elapsed() < PATIENCE, "no answer"),
             }
         }
         read.sort_by_key(|message| message.partition);

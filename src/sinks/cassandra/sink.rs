@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::progress::Progress;
 use super::rows::{Encoder, Row};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::Result;
 use crate::metrics::Meter;
 use crate::runtime::epochs;
@@ -38,8 +38,8 @@ impl Sink for CassandraSink {
         self.progress.has_room()
     }
 
-    fn write(&mut self, epoch: Epoch, data: &RecordBatch) -> Result<()> {
-        let rows = self.encode(epoch, data)?;
+    fn write(&mut self, epoch: Epoch, rows: &Rows) -> Result<()> {
+        let rows = self.encode(epoch, &rows.data)?;
         match &mut self.reduced {
             Some(epochs) => epochs.entry(epoch).or_default().extend(rows.into_iter().map(|row| (row.key(), row))),
             None => self.send(rows),

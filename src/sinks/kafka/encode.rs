@@ -132,6 +132,16 @@ impl Messages {
         self.payloads.len()
     }
 
+    /// About how much memory they hold.
+    pub fn bytes(&self) -> usize {
+        let keys = match &self.keys {
+            Keys::None => 0,
+            Keys::Texts(texts) => texts.get_buffer_memory_size(),
+            Keys::Objects(objects) => objects.text.len(),
+        };
+        self.payloads.text.len() + keys
+    }
+
     /// The payload of a message.
     pub fn payload(&self, row: usize) -> &[u8] {
         self.payloads.row(row)

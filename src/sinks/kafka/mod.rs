@@ -1,10 +1,16 @@
 //! `kafka`: rows as messages of a topic.
 //!
 //! Rows of one key are sent by one worker, in order, through an idempotent producer: the client's own retries
-//! neither repeat nor reorder them. An epoch stays open until the brokers have acknowledged its messages.
+//! neither repeat nor reorder them. An epoch stays open until the brokers have acknowledged its messages, or, with
+//! `guarantee = "exactly_once"`, until the transaction that holds it is committed.
 
+mod committer;
 mod encode;
+mod exactly_once;
 mod flight;
+mod fresh;
+mod markers;
+mod positions;
 mod sink;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::producer::ThreadedProducer;
 
 use encode::{Encoder, Times};
+use exactly_once::ExactlyOnce;
 use flight::Flight;
 use sink::KafkaSink;
 
@@ -23,8 +30,9 @@ use crate::kafka::{
     create_topic,
 };
 use crate::runtime::Prepare;
+use crate::sources::lanes::PlaceColumns;
 use crate::spec::expression::{Scalar, scalar};
-use crate::spec::{At, Check, Edge, Fields, OneOrMany};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, OneOrMany};
 use crate::words;
 
 words! {
@@ -38,7 +46,7 @@ words! {
 words! {
     /// What a crash may do to the topic.
     Guarantee {
-        /// Nothing.
+        /// Nothing that readers with `isolation.level=read_committed` see.
         ExactlyOnce = "exactly_once",
         /// Rows may be there twice.
         AtLeastOnce = "at_least_once",
@@ -51,6 +59,7 @@ struct KafkaSpec {
     key: Option<At<OneOrMany<String>>>,
     times: Times,
     guarantee: Option<At<Guarantee>>,
+    markers: String,
     create: Option<At<CreateTopic>>,
     columns: ColumnsSpec,
 }
@@ -72,7 +81,15 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
         times: fields
             .get("times", "how times are written: rfc3339 (the default), or a number of s, ms, us, ns")
             .or(Times::Rfc3339),
-        guarantee: fields.get("guarantee", "exactly_once or at_least_once").optional(),
+        guarantee: fields
+            .get("guarantee", "exactly_once (the default where the job's state is kept) or at_least_once")
+            .optional(),
+        markers: fields
+            .get(
+                "markers",
+                "the compacted topic in which exactly_once notes what was committed; tapeflow-markers by default",
+            )
+            .or("tapeflow-markers".to_string()),
         create: fields
             .get("create", "{ partitions = ..., replication = ... }: make the topic where it is missing")
             .optional(),
@@ -81,25 +98,21 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 }
 
 impl SinkSpec for KafkaSpec {
-    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
         let connection = self.connection.plan(PRODUCER_REFUSED, check.findings);
         let projection = self.columns.plan(input, check);
         let key = self.key(input, check);
-        if let Some(guarantee) = self.guarantee.as_ref().filter(|word| word.value == Guarantee::ExactlyOnce) {
-            check.findings.warning(&guarantee.span, NO_TRANSACTIONS);
-        }
+        let exactly = self.exactly_once(name, input, check);
         Some(Arc::new(KafkaPlan {
             connection: connection?,
             topic: self.topic.value.clone(),
             create: self.create.as_ref().map(|create| create.value),
             encoder: Encoder::new(projection?, key?, self.times),
-            placement: placement(input),
+            placement: placement(input, exactly.is_some()),
+            exactly,
         }))
     }
 }
-
-const NO_TRANSACTIONS: &str =
-    "this build has no transactions yet: it keeps at_least_once across a crash, and exactly_once without one";
 
 impl KafkaSpec {
     fn key(&self, input: &Edge, check: &Check<'_>) -> Option<Vec<Scalar>> {
@@ -109,11 +122,43 @@ impl KafkaSpec {
         let scalars = key.0.iter().map(|key| scalar(key, &input.schema, check.findings)).collect::<Vec<_>>();
         scalars.into_iter().collect()
     }
+
+    /// How rows are written once, where that is asked for, or where it can be done and costs little.
+    fn exactly_once(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<ExactlyOnce> {
+        let asked = match &self.guarantee {
+            Some(guarantee) if guarantee.value == Guarantee::AtLeastOnce => return None,
+            guarantee => guarantee.as_ref(),
+        };
+        let columns = PlaceColumns::of(input).filter(|_| input.kind == EdgeKind::Append);
+        if let (None, Some(guarantee)) = (columns, asked) {
+            check.findings.mistake(&guarantee.span, NO_PLACES);
+        }
+        // Without a key one worker would have to send all rows: nobody shall have that who has not asked for it.
+        let can = asked.is_some() || input.placed || !input.key.is_empty();
+        columns.filter(|_| can).map(|columns| ExactlyOnce {
+            sink: name.value.clone(),
+            input: input.clone(),
+            columns,
+            markers: self.markers.clone(),
+            always: asked.is_some(),
+        })
+    }
 }
 
+const NO_PLACES: &str =
+    "exactly_once is for rows that are only ever appended, and these change others: write at_least_once";
+
 /// Rows that are not yet at the worker of their key are brought there, so that one producer sends them in order.
-fn placement(input: &Edge) -> Placement {
-    if input.placed || input.key.is_empty() { Placement::Anywhere } else { Placement::ByColumns(input.key.clone()) }
+///
+/// For `exactly_once` that holds without a key, too; and rows of several inputs, of which two may be made of the same row
+/// of a source, are put in order, so that one place tells of all before it.
+fn placement(input: &Edge, exactly_once: bool) -> Placement {
+    match exactly_once {
+        true if !input.in_order => Placement::ByColumnsSorted(input.key.clone()),
+        true if !input.placed => Placement::ByColumns(input.key.clone()),
+        false if !input.placed && !input.key.is_empty() => Placement::ByColumns(input.key.clone()),
+        _ => Placement::Anywhere,
+    }
 }
 
 #[derive(Clone)]
@@ -123,6 +168,7 @@ struct KafkaPlan {
     create: Option<CreateTopic>,
     encoder: Encoder,
     placement: Placement,
+    exactly: Option<ExactlyOnce>,
 }
 
 type Producer = ThreadedProducer<Flight>;
@@ -134,7 +180,7 @@ impl KafkaPlan {
         let inspector = Inspector::new(&self.connection, &who)?;
         match self.create {
             Some(how) => {
-                create_topic(&self.connection, &who, &self.topic, how)?;
+                create_topic(&self.connection, &who, &self.topic, how, &[])?;
                 inspector.partitions_of_new(&self.topic).map(drop)
             }
             None => inspector.partitions(&self.topic).map(drop),
@@ -148,6 +194,16 @@ impl KafkaPlan {
     }
 }
 
+impl KafkaPlan {
+    fn guarantee(&self) -> String {
+        match &self.exactly {
+            Some(exactly) if exactly.always => format!("exactly_once, noted in topic {}", exactly.markers),
+            Some(exactly) => format!("exactly_once, noted in topic {}, where the job's state is kept", exactly.markers),
+            None => Guarantee::AtLeastOnce.to_string(),
+        }
+    }
+}
+
 impl SinkPlan for KafkaPlan {
     fn placement(&self) -> Placement {
         self.placement.clone()
@@ -155,6 +211,10 @@ impl SinkPlan for KafkaPlan {
 
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
         self.find_topic()?;
+        let exactly = self.exactly.as_ref().filter(|exactly| exactly.always || prepare.recovery.is_some());
+        if let Some(exactly) = exactly {
+            return exactly.prepare(self, prepare);
+        }
         // Shared, so that what concerns all workers is told once.
         let health = Health::new(format!("topic {}", self.topic));
         let producers = prepare.local_workers.clone().map(|worker| Ok((worker, self.producer(&health)?)));
@@ -173,7 +233,7 @@ impl SinkPlan for KafkaPlan {
         vec![
             format!("topic {} at {} as {}", self.topic, self.connection.brokers, Format::Json),
             format!("key: {}", self.encoder.describe_key()),
-            format!("at_least_once: {NO_TRANSACTIONS}"),
+            self.guarantee(),
         ]
     }
 }

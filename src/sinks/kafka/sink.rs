@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 use super::encode::{Encoder, Messages};
 use super::flight::Flight;
 use super::{Producer, unprepared};
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::sinks::{Sink, SinkContext};
 
@@ -123,7 +123,7 @@ impl Sink for KafkaSink {
         self.send().unwrap_or(false)
     }
 
-    fn write(&mut self, epoch: Epoch, data: &RecordBatch) -> Result<()> {
+    fn write(&mut self, epoch: Epoch, Rows { data, .. }: &Rows) -> Result<()> {
         if self.in_order && epoch > self.least_open {
             self.early.entry(epoch).or_default().push(data.clone());
             return Ok(());

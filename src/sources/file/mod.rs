@@ -346,7 +346,11 @@ impl Reader for FileReader {
 impl FileReader {
     fn open_next(&mut self) -> Result<bool> {
         // What was read before a restart is not read again.
-        while self.splits.get(self.next).is_some_and(|split| self.context.start + split.first_epoch + split.epochs <= self.context.from) {
+        while self
+            .splits
+            .get(self.next)
+            .is_some_and(|split| self.context.start + split.first_epoch + split.epochs <= self.context.from)
+        {
             self.next += self.stride;
         }
         let Some(split) = self.splits.get(self.next) else { return Ok(false) };
@@ -386,7 +390,12 @@ impl FileReader {
         };
         open.batch += 1;
         if read_before && self.plan.speed == Speed::Max {
-            return Ok(Read::Rows { epoch: None, data: RecordBatch::new_empty(Arc::new(Schema::empty())), bytes: 0, extent: 0 });
+            return Ok(Read::Rows {
+                epoch: None,
+                data: RecordBatch::new_empty(Arc::new(Schema::empty())),
+                bytes: 0,
+                extent: 0,
+            });
         }
         let bytes = messages.get_array_memory_size();
         let extent = (split.bytes / split.batches.max(1)).min(open.bytes_left);

@@ -117,7 +117,9 @@ impl Reader for KafkaReader {
 
     fn position(&self) -> Result<Vec<Entry>> {
         let positions = self.partitions.list().zip(self.marks.watermarks());
-        positions.map(|((number, offset, stop), watermark)| Position { offset, stop, watermark }.entry(number)).collect()
+        positions
+            .map(|((number, offset, stop), watermark)| Position { offset, stop, watermark }.entry(number))
+            .collect()
     }
 
     fn durable(&mut self, frontier: Epoch) {

@@ -94,7 +94,7 @@ fn changes_insert_replace_and_remove() {
         plan.nodes[1] = PlannedNode { inputs: rows_of(1), edge: changes.clone(), role: Role::Sink(planned), ..out };
         let (name, kind, ports) = ("changes".into(), "changes", Vec::new());
         plan.nodes.insert(1, PlannedNode { name, kind, inputs: rows_of(0), edge: changes, ports, role: operator });
-        let prepare = Prepare { job: keyspace.name.clone(), local_workers: 0..1, workers: 1, memory: 1 << 20 };
+        let prepare = Prepare { job: keyspace.name.clone(), memory: 1 << 20, ..Prepare::new(&plan, 0..1, 1) };
         let prepared = Arc::new(Prepared::new(plan, &prepare, start()).expect("prepared"));
         run_local(vec![prepared], 1).expect("it starts").join().expect("it ends well");
     }

@@ -111,8 +111,7 @@ impl Keyspace {
     pub fn prepare(&self, flow: &str, start: u64) -> Arc<Prepared> {
         let path = self.folder.path("flow.toml");
         let (plan, _, _) = Plan::of(&path, flow, &Files::beside(&path)).expect("a plan");
-        let prepare =
-            Prepare { job: plan.job.name.clone(), local_workers: 0..1, workers: 1, memory: plan.job.settings.memory.0 };
+        let prepare = Prepare::new(&plan, 0..1, 1);
         Arc::new(Prepared::new(plan, &prepare, start).expect("prepared"))
     }
 }

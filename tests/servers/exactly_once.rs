@@ -1,0 +1,337 @@
+//! `guarantee = "exactly_once"` through generations that are killed, stopped and replaced. Each is a process of its own
+//! that reads its topic again from the beginning, as after a crash before the first checkpoint.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tapeflow::runtime::{Local, Prepare, Prepared, Recovery, run_local, start};
+use tapeflow::sources::lanes::{Lanes, Positions};
+use tapeflow::spec::{Files, Plan};
+
+use super::kafka::{MEANS, assert_means, by_symbol, expected_means};
+use super::topics::{Flow, PATIENCE, Topic, Written, name, said, source, ticks};
+
+const FILE: &str = "TAPEFLOW_TEST_FILE";
+const WORKERS: &str = "TAPEFLOW_TEST_WORKERS";
+const LAST_WORKERS: &str = "TAPEFLOW_TEST_LAST_WORKERS";
+const JOB: &str = "10ms";
+
+/// A job over its generations.
+struct Generations {
+    flow: Flow,
+    number: u64,
+    workers: usize,
+}
+
+impl Generations {
+    fn new(nodes: &str) -> Self {
+        Generations { flow: Flow::with(nodes, &format!("epoch = \"{JOB}\"")), number: 0, workers: 0 }
+    }
+
+    fn file(&self) -> std::path::PathBuf {
+        self.flow.folder.path().join("flow.toml")
+    }
+
+    /// From now on it reads to the end and ends.
+    fn to_the_end(&self) {
+        let text = std::fs::read_to_string(self.file()).expect("a file");
+        std::fs::write(self.file(), text.replace("stop = \"never\"", "stop = \"end\"")).expect("a file");
+    }
+
+    fn next(&mut self, workers: usize) -> Recovery {
+        self.number += 1;
+        let last_workers = std::mem::replace(&mut self.workers, workers);
+        recovery(&self.flow.job, self.number, last_workers)
+    }
+
+    /// The next generation, as a process of its own.
+    fn start(&mut self, workers: usize) -> Process {
+        let recovery = self.next(workers);
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--ignored", "--exact", "servers::exactly_once::generation", "--nocapture"]);
+        command.env(FILE, self.file()).env(WORKERS, workers.to_string());
+        command.env(LAST_WORKERS, recovery.last_workers.to_string());
+        Process(Some(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("a process")))
+    }
+}
+
+/// A generation that runs; it is killed when a test is done with it, or has failed.
+struct Process(Option<Child>);
+
+impl Process {
+    fn child(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it was not waited for")
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.child().try_wait().expect("a status").is_some()
+    }
+
+    fn signal(&mut self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child().id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits until it has ended: how, and what it said.
+    fn wait(mut self) -> (bool, String) {
+        let output = self.0.take().expect("a process").wait_with_output().expect("it has ended");
+        (output.status.success(), said(&output))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn recovery(job: &str, generation: u64, last_workers: usize) -> Recovery {
+    Recovery { job_id: format!("{job}-id"), generation, last_workers, process: 0, processes: 1 }
+}
+
+fn prepare(file: &Path, workers: usize, recovery: Recovery) -> tapeflow::Result<Prepared> {
+    let text = std::fs::read_to_string(file).expect("a file");
+    let (plan, _, _) = Plan::of(file, &text, &Files::beside(file))?;
+    let (job, memory) = (plan.job.name.clone(), plan.job.settings.memory.0);
+    Prepared::new(
+        plan,
+        &Prepare { job, local_workers: 0..workers, workers, memory, keeping: None, recovery: Some(recovery) },
+        start(),
+    )
+}
+
+fn run(file: &Path, workers: usize, recovery: Recovery) -> Local {
+    run_local(vec![Arc::new(prepare(file, workers, recovery).expect("prepared"))], workers).expect("it starts")
+}
+
+/// What a process of a generation does.
+#[test]
+#[ignore = "the tests of this file run it as a process of its own"]
+fn generation() {
+    let number = |name| std::env::var(name).expect("set").parse::<usize>().expect("a number");
+    let file = std::path::PathBuf::from(std::env::var(FILE).expect("a generation is told its file"));
+    let job = Plan::of(&file, &std::fs::read_to_string(&file).expect("a file"), &Files::beside(&file));
+    let job = job.expect("a plan").0.job.name;
+    let ended = run(&file, number(WORKERS), recovery(&job, 2, number(LAST_WORKERS))).join();
+    assert!(ended.is_ok(), "{}", ended.expect_err("an error"));
+}
+
+/// Writes messages, a few at a time, for about `seconds`.
+fn write_slowly(topic: &Topic, messages: &[Written], seconds: f64) -> JoinHandle<()> {
+    let (topic, messages) = (Topic::named(&topic.name, topic.partitions), messages.to_vec());
+    spawn(move || {
+        let parts = (seconds / 0.02) as usize;
+        for part in messages.chunks(messages.len() / parts + 1) {
+            topic.write(part);
+            sleep(Duration::from_millis(15));
+        }
+    })
+}
+
+fn until(what: &str, mut happened: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !happened() {
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// A sink that writes `input` to a new topic, and that topic.
+fn sink(input: &str) -> (String, Topic) {
+    let out = Topic::new(3);
+    let markers = name("markers");
+    let sink = format!(
+        "[sinks.out]\ntype = \"kafka\"\ninput = {input}\ntopic = \"{}\"\nguarantee = \"exactly_once\"\nmarkers = \"{markers}\"\n",
+        out.name
+    );
+    (sink, out)
+}
+
+fn endless(topic: &Topic, more: &str) -> String {
+    source(&topic.name, more).replace("stop = \"end\"", "stop = \"never\"")
+}
+
+/// Runs a job that is killed again and again while its topic is written, with other numbers of workers each time.
+fn killed_again_and_again(topic: &Topic, messages: &[Written], nodes: &str, out: &Topic) -> Vec<Value> {
+    let mut job = Generations::new(nodes);
+    let kills = [(2, 150), (3, 30), (1, 90), (2, 0)];
+    for ((workers, after), part) in kills.into_iter().zip(messages.chunks(messages.len() / kills.len())) {
+        let before = out.read().len();
+        let mut child = job.start(workers);
+        let writer = write_slowly(topic, part, 1.0);
+        until("rows are committed", || out.read().len() > before || child.has_ended());
+        sleep(Duration::from_millis(after));
+        child.signal("-KILL");
+        let (_, told) = child.wait();
+        assert!(!told.contains("panicked"), "{told}");
+        writer.join().expect("written");
+    }
+    job.to_the_end();
+    let (well, told) = job.start(3).wait();
+    assert!(well, "{told}");
+    out.read().iter().map(Written::json).collect()
+}
+
+#[test]
+fn no_row_is_lost_or_repeated_by_kills() {
+    let topic = Topic::new(5);
+    let messages = ticks(6000, 20, 5);
+    let (sink, out) = sink("\"means\"");
+    let rows = killed_again_and_again(&topic, &messages, &(endless(&topic, "") + MEANS + &sink), &out);
+    assert_eq!(rows.len(), messages.len());
+    assert_means(by_symbol(rows), &expected_means(&messages));
+}
+
+#[test]
+fn rows_without_a_key_are_not_lost_or_repeated_by_kills() {
+    let topic = Topic::new(3);
+    let messages = ticks(3000, 20, 3);
+    let (sink, out) = sink("\"ticks\"");
+    let keyless = endless(&topic, "").replace("key = \"symbol\"\n", "");
+    let rows = killed_again_and_again(&topic, &messages, &(keyless + &sink), &out);
+    assert_eq!(rows.len(), messages.len());
+    let mut prices: Vec<f64> = rows.iter().map(|row| row["price"].as_f64().expect("a price")).collect();
+    prices.sort_by(f64::total_cmp);
+    assert_eq!(prices, (0..3000).map(|n| f64::from(n) / 4.0).collect::<Vec<_>>());
+}
+
+#[test]
+fn rows_that_come_by_two_ways_are_not_lost_or_repeated_by_kills() {
+    let topic = Topic::new(3);
+    let messages = ticks(3000, 20, 3);
+    let ways = "[operators.one]\ntype = \"select\"\ninput = \"ticks\"\nselect = { symbol = \"symbol\", id = \"seq\", way = \"1\" }\n\
+                [operators.two]\ntype = \"select\"\ninput = \"ticks\"\nselect = { symbol = \"symbol\", id = \"seq\", way = \"2\" }\n";
+    let (sink, out) = sink("[\"one\", \"two\"]");
+    let rows = killed_again_and_again(&topic, &messages, &(endless(&topic, "") + ways + &sink), &out);
+    let mut ways: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for row in &rows {
+        ways.entry(row["id"].as_i64().expect("a seq")).or_default().push(row["way"].as_i64().expect("a number"));
+    }
+    assert_eq!((rows.len(), ways.len()), (6000, 3000));
+    assert!(ways.values_mut().all(|ways| {
+        ways.sort_unstable();
+        *ways == [1, 2]
+    }));
+}
+
+#[test]
+fn rows_in_order_of_event_time_are_not_lost_or_repeated_by_kills() {
+    let topic = Topic::new(2);
+    let messages: Vec<Written> =
+        ticks(3000, 6, 6).into_iter().map(|tick| Written { partition: tick.partition % 2, ..tick }).collect();
+    let (sink, out) = sink("\"means\"");
+    let ordered = endless(&topic, "order = \"event_time\"");
+    let rows = killed_again_and_again(&topic, &messages, &(ordered + MEANS + &sink), &out);
+    assert_eq!(rows.len(), messages.len());
+    assert_means(by_symbol(rows), &expected_means(&messages));
+}
+
+#[test]
+fn a_process_that_was_stopped_cannot_write_once_another_has_taken_over() {
+    let topic = Topic::new(3);
+    let messages = ticks(3000, 12, 3);
+    let (sink, out) = sink("\"means\"");
+    let mut job = Generations::new(&(endless(&topic, "") + MEANS + &sink));
+    let writer = write_slowly(&topic, &messages, 1.5);
+    let mut zombie = job.start(3);
+    until("rows are committed", || !out.read().is_empty());
+    zombie.signal("-STOP");
+    writer.join().expect("written");
+    job.to_the_end();
+    let (well, told) = job.start(2).wait();
+    assert!(well, "{told}");
+    let all = out.read();
+    zombie.signal("-CONT");
+    let (_, told) = zombie.wait();
+    assert!(told.contains("fenced: another generation of the job has taken over"), "{told}");
+    assert_eq!(out.read().len(), all.len());
+    assert_eq!(all.len(), messages.len());
+    assert_means(by_symbol(all.iter().map(Written::json)), &expected_means(&messages));
+}
+
+#[test]
+fn readers_never_see_half_an_epoch() {
+    // All rows of a file are one epoch.
+    let (sink, out) = sink("\"rows\"");
+    let flow = Flow::new(&format!(
+        "[sources.rows]\ntype = \"file\"\npath = \"rows.jsonl\"\ntime = \"timestamp\"\nkey = \"symbol\"\n{sink}"
+    ));
+    let rows: Vec<String> = ticks(20_000, 7, 1).iter().map(Written::text).collect();
+    std::fs::write(flow.folder.path().join("rows.jsonl"), rows.join("\n")).expect("a file");
+    let (ended, watched) = (Arc::new(AtomicBool::new(false)), Topic::named(&out.name, out.partitions));
+    let watcher = {
+        let ended = Arc::clone(&ended);
+        spawn(move || {
+            let mut seen = Vec::new();
+            while !ended.load(Ordering::SeqCst) {
+                seen.push(watched.read().len());
+            }
+            seen
+        })
+    };
+    let output = flow.try_run(1);
+    ended.store(true, Ordering::SeqCst);
+    assert!(output.status.success(), "{}", said(&output));
+    let warning = "exactly_once holds while the job runs; nothing is kept of it";
+    assert_eq!(said(&output).matches(warning).count(), 1, "{}", said(&output));
+    assert_eq!(out.read().len(), 20_000);
+    let partial = |count: &&usize| **count > 0 && **count < 20_000;
+    let seen = watcher.join().expect("watched");
+    assert_eq!(seen.iter().find(partial), None);
+}
+
+#[test]
+fn markers_of_slots_no_longer_used_are_taken_back_when_no_replay_needs_them() {
+    let topic = Topic::new(2);
+    topic.write(&ticks(200, 20, 2));
+    let (sink, _out) = sink("\"ticks\"");
+    let mut job = Generations::new(&(source(&topic.name, "") + &sink));
+    let markers = std::fs::read_to_string(job.file()).expect("a file");
+    let markers = markers.split("markers = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a topic");
+    let markers = Topic::named(markers, 1);
+    let slots = |markers: &Topic| {
+        let mut last: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
+        for message in markers.read() {
+            last.insert(message.key.expect("a key"), message.payload.is_some());
+        }
+        let key = |key: &[u8]| serde_json::from_slice::<Value>(key).expect("JSON")["slots"].as_u64().expect("a number");
+        last.iter().filter(|(_, there)| **there).map(|(name, _)| key(name)).collect::<Vec<_>>()
+    };
+    for workers in [3, 1] {
+        let recovery = job.next(workers);
+        run(&job.file(), workers, recovery).join().expect("it ends well");
+    }
+    let recovery = job.next(1);
+    let prepared = prepare(&job.file(), 1, recovery).expect("prepared");
+    let lanes = Lanes::of(&prepared.plan);
+    let source = lanes.source("ticks").expect("a source");
+    let from = |offset| (0..2).filter_map(|partition| lanes.least(source, partition, offset)).collect::<Positions>();
+    let at = prepared.plan.position("out").expect("a sink");
+    let retire = |offset| prepared.sink(at).expect("a sink").retire(&from(offset), &lanes).expect("retired");
+    retire(50);
+    assert_eq!(slots(&markers), [3, 3, 3], "nothing was written by one worker: all was there");
+    retire(100);
+    assert_eq!(slots(&markers), [0_u64; 0]);
+}
+
+#[test]
+fn a_topic_that_forgets_is_no_place_for_markers() {
+    let (topic, forgetful) = (Topic::new(1), Topic::new(1));
+    let (sink, _out) = sink("\"ticks\"");
+    let job = Flow::new(&(source(&topic.name, "") + &sink));
+    let file = job.folder.path().join("flow.toml");
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let markers = text.split("markers = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a topic");
+    std::fs::write(&file, text.replace(markers, &forgetful.name)).expect("a file");
+    let error = prepare(&file, 1, recovery(&job.job, 1, 0)).err().expect("it is refused");
+    assert!(error.to_string().contains("cleanup.policy=delete, which would lose what is kept there"), "{error}");
+}
