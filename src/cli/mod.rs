@@ -1,6 +1,7 @@
 //! The command line: data on stdout, messages and progress on stderr.
 
 mod brokers;
+mod checkpoint;
 mod config;
 mod dead_letters;
 mod demo;
@@ -123,6 +124,9 @@ enum Command {
     Stop(jobs::StopArgs),
     /// Look at the rows that leave a node of a running job.
     Tap(tap::TapArgs),
+    /// The checkpoints of jobs: look at them, verify, prune and rewrite them.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
     /// The settings of a process.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -203,6 +207,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
         Command::Tap(args) => tap::tap(args),
+        Command::Checkpoint(command) => checkpoint::checkpoint(command),
         Command::Config(command) => config::config(command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {

@@ -1,7 +1,8 @@
-//! `tapeflow.toml`: how a process listens, its cluster, its token, its logs. Flags come before `TAPEFLOW_*` in the
+//! `tapeflow.toml`: how a process listens, its cluster, its token, its state, its logs. Flags come before `TAPEFLOW_*` in the
 //! environment, these before the file, and the file before the defaults. A dataflow file holds none of it.
 
 mod address;
+mod state;
 mod token;
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::Address;
+pub use state::Options;
 pub use token::{Token, same, sign};
 
 use crate::error::{Error, Result};
@@ -103,6 +105,12 @@ pub struct Config {
     pub token_file: Setting<Option<String>>,
     /// What the processes of a cluster and those who submit jobs share.
     pub token: Setting<Option<Token>>,
+    /// Where state is kept: a folder, or the URL of an object store.
+    pub state: Setting<Option<String>>,
+    /// The options of that object store.
+    pub state_options: Setting<Options>,
+    /// The file of the key that state is encrypted with.
+    pub encryption_key_file: Setting<Option<String>>,
     /// How long a process waits for the others.
     pub join_timeout: Setting<Duration>,
     /// How long it may take to write what was read when a process is asked to end.
@@ -148,6 +156,9 @@ impl Config {
             advertise: sources.optional("advertise", "the host by which others reach this process"),
             token_file: sources.optional("token_file", "the file that holds the token"),
             token: Setting { value: None, origin: Origin::Default },
+            state: sources.optional("state", "where state is kept: a folder, or the URL of an object store"),
+            state_options: sources.setting("state_options", "the options of that object store", Options::default()),
+            encryption_key_file: sources.optional("encryption_key_file", "the file of the key that encrypts state"),
             join_timeout: sources.setting("join_timeout", "how long it waits for the others", Duration::from_secs(60)),
             drain_timeout: sources.setting("drain_timeout", "how long its jobs may drain", Duration::from_secs(60)),
             log_level: sources.setting("log_level", "how much is logged", Level::Info),
@@ -184,6 +195,9 @@ impl Config {
             shown("advertise", &self.advertise, Clone::clone),
             shown("token_file", &self.token_file, Clone::clone),
             shown("token", &self.token, |token| token.as_ref().map(|_| "***".to_string())),
+            shown("state", &self.state, |place| place.as_deref().map(crate::state::shown)),
+            shown("state_options", &self.state_options, Options::shown),
+            shown("encryption_key_file", &self.encryption_key_file, Clone::clone),
             shown("join_timeout", &self.join_timeout, span),
             shown("drain_timeout", &self.drain_timeout, span),
             shown("log_level", &self.log_level, |level| Some(level.to_string())),

@@ -38,6 +38,11 @@ impl Remote {
         Ok(Remote { store, prefix })
     }
 
+    /// A store from its root on.
+    pub fn over(store: Box<dyn ObjectStore>) -> Remote {
+        Remote { store, prefix: StorePath::default() }
+    }
+
     fn at(&self, path: &str) -> Result<StorePath, Error> {
         match (self.prefix.as_ref(), path) {
             (prefix, "") => Ok(StorePath::parse(prefix)?),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
@@ -80,7 +82,13 @@ impl Store {
 
     /// A store that lasts as long as this process holds it.
     pub fn in_memory() -> Result<Store> {
-        Store::open("memory:///", &BTreeMap::new(), None)
+        Ok(Store::over("memory:///", Box::new(InMemory::new()), None))
+    }
+
+    /// A store in any object store, from its root on.
+    pub fn over(name: &str, store: Box<dyn ObjectStore>, key: Option<Key>) -> Store {
+        let place = Place::Remote(Remote::over(store));
+        Store(Arc::new(Inner { name: name.to_string(), place, key, checked: OnceCell::new() }))
     }
 
     /// Whether it can be read and written, and is sealed with the key that was given.
@@ -287,7 +295,7 @@ fn good(path: &str) -> Result<()> {
 }
 
 /// A location without what may be secret in it.
-fn shown(location: &str) -> String {
+pub fn shown(location: &str) -> String {
     let open = location.split('?').next().unwrap_or_default();
     match open.split_once("://") {
         None => open.to_string(),
