@@ -10,5 +10,6 @@ mod golden;
 mod odd_files;
 mod order;
 mod servers;
+mod state;
 mod support;
 mod talib;

@@ -9,7 +9,7 @@ use tapeflow::Result;
 use tapeflow::batch::{Batch, Body, Mark, Rows};
 use tapeflow::indicators::{Compat, Literal, check, find};
 use tapeflow::operators::keyed::{NodeContext, keyed};
-use tapeflow::operators::{Operator, Output};
+use tapeflow::operators::{Operator, Output, Put, StateKind};
 use tapeflow::runtime::Job;
 use tapeflow::sinks::dead_letters::{InFolder, Refusals};
 use tapeflow::sources::shape::OnError;
@@ -55,6 +55,18 @@ impl Operator for Recorder {
 
     fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<()> {
         self.0.lock().expect("the only user").push(Seen::Watermark(time));
+        Ok(())
+    }
+
+    fn state(&self) -> StateKind {
+        StateKind { name: "nothing".to_string(), version: 1 }
+    }
+
+    fn snapshot(&mut self, _put: &mut Put<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn restore(&mut self, _key: &[u8], _value: &[u8]) -> Result<()> {
         Ok(())
     }
 }
@@ -126,7 +138,7 @@ fn record(in_order: bool) -> Vec<Vec<Seen>> {
         let recorder = Box::new(Recorder(Arc::clone(&recorded[index])));
         worker.dataflow::<u64, _, _>(|scope| {
             let stream = send(scope, index, in_order);
-            keyed(stream, &edge(in_order), node(index), recorder).expect("a stream");
+            keyed(stream, &edge(in_order), node(index), recorder, None).expect("a stream");
         });
     })
     .expect("workers")

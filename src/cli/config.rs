@@ -24,12 +24,15 @@ pub struct ConfigArgs {
     /// The name of the cluster.
     #[arg(long, value_name = "NAME")]
     cluster: Option<String>,
+    /// Where state is kept: a folder, or the URL of an object store (s3://, gs://, az://).
+    #[arg(long, value_name = "LOCATION")]
+    state: Option<String>,
 }
 
 impl ConfigArgs {
     /// The settings: these flags over `TAPEFLOW_*` over the file.
     pub fn load(&self) -> Result<Config> {
-        let flags = [("http", &self.http), ("mesh", &self.mesh), ("cluster", &self.cluster)];
+        let flags = [("http", &self.http), ("mesh", &self.mesh), ("cluster", &self.cluster), ("state", &self.state)];
         let flags: Flags = flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect();
         Config::load(self.config.as_deref(), &flags)
     }

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod certs;
+mod checkpoint;
 mod config;
 mod dead_letters;
 mod demo;
@@ -130,6 +131,9 @@ enum Command {
     Tap(tap::TapArgs),
     /// Make certificates to try things with: an authority, and what it signs.
     Certs(certs::CertsArgs),
+    /// The checkpoints of jobs: look at them, verify, prune and rewrite them.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
     /// The settings of a process.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -212,6 +216,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Stop(args) => jobs::stop(args),
         Command::Tap(args) => tap::tap(args),
         Command::Certs(args) => certs::certs(args),
+        Command::Checkpoint(command) => checkpoint::checkpoint(command),
         Command::Config(command) => config::config(command),
         Command::Schema => say(&format!("{:#}\n", crate::spec::schema::json_schema())),
         Command::Completions { shell } => {

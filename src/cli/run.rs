@@ -1,6 +1,5 @@
 //! `tapeflow run`: dataflow files in this process.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,6 @@ use crate::runtime::{
 use crate::server::{Access, Server, listen, serve};
 use crate::sources::OnGap;
 use crate::spec::Plan;
-use crate::state::Store;
 
 /// How often progress is looked at.
 const LOOK: Duration = Duration::from_millis(100);
@@ -80,8 +78,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
     store.map_or(Ok(()), |store| forget_ended(&store, &jobs))
 }
 
+/// The store at `location`, with the key and the options of the settings.
 fn open(location: &str, workers: usize) -> Result<StateStore> {
-    let store = Store::open(location, &BTreeMap::new(), None)?;
+    let settings = Config::load(None, &vec![("state", location.to_string())])?;
+    let store = settings.store()?.ok_or_else(|| Error::Usage("--state names no place".to_string()))?;
     blocking(STORE, async move { StateStore::alone(store, workers).await })
 }
 

@@ -1,7 +1,8 @@
-//! `tapeflow.toml`: how a process listens, its cluster, its token, its logs. Flags come before `TAPEFLOW_*` in the
+//! `tapeflow.toml`: how a process listens, its cluster, its token, its state, its logs. Flags come before `TAPEFLOW_*` in the
 //! environment, these before the file, and the file before the defaults. A dataflow file holds none of it.
 
 mod address;
+mod state;
 mod tls;
 mod token;
 
@@ -14,6 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 pub use address::Address;
+pub use state::Options;
 pub use token::{Token, new_token, same, sign};
 
 use crate::error::{Error, Result};
@@ -111,6 +113,12 @@ pub struct Config {
     pub read_token: Setting<Option<Token>>,
     /// The certificates.
     pub tls: Setting<Option<TlsFiles>>,
+    /// Where state is kept: a folder, or the URL of an object store.
+    pub state: Setting<Option<String>>,
+    /// The options of that object store.
+    pub state_options: Setting<Options>,
+    /// The file of the key that state is encrypted with.
+    pub encryption_key_file: Setting<Option<String>>,
     /// How long a process waits for the others.
     pub join_timeout: Setting<Duration>,
     /// How long it waits for those that were lost; for ever where it is not set.
@@ -165,6 +173,9 @@ impl Config {
             read_token_file: sources.optional("read_token_file", "the file that holds the token of those who may look"),
             read_token: unset(),
             tls: unset(),
+            state: sources.optional("state", "where state is kept: a folder, or the URL of an object store"),
+            state_options: sources.setting("state_options", "the options of that object store", Options::default()),
+            encryption_key_file: sources.optional("encryption_key_file", "the file of the key that encrypts state"),
             join_timeout: sources.setting("join_timeout", "how long it waits for the others", Duration::from_secs(60)),
             rejoin_timeout: sources.optional("rejoin_timeout", "how long it waits for those that were lost"),
             drain_timeout: sources.setting("drain_timeout", "how long its jobs may drain", Duration::from_secs(60)),
@@ -213,6 +224,9 @@ impl Config {
             shown("read_token_file", &self.read_token_file, Clone::clone),
             shown("read_token", &self.read_token, |token| token.as_ref().map(|_| "***".to_string())),
             shown("tls", &self.tls, |tls| tls.as_ref().map(ToString::to_string)),
+            shown("state", &self.state, |place| place.as_deref().map(crate::state::shown)),
+            shown("state_options", &self.state_options, Options::shown),
+            shown("encryption_key_file", &self.encryption_key_file, Clone::clone),
             shown("join_timeout", &self.join_timeout, span),
             shown("rejoin_timeout", &self.rejoin_timeout, |wait| wait.as_ref().and_then(span)),
             shown("drain_timeout", &self.drain_timeout, span),

@@ -3,11 +3,10 @@
 use std::fmt;
 
 use futures::{StreamExt, TryStreamExt};
-use serde_json::json;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::envelope::{of_file, wrap};
-use super::listing::{Listing, ManifestAt};
+use super::envelope::{of_file, unwrap, wrap};
+use super::listing::{Listing, ManifestAt, ResumeAt};
 use super::manifest::{FORMAT, FileRef, Manifest, NodeState};
 use super::{Generation, Snapshot, Store};
 use crate::error::{Error, Result};
@@ -114,21 +113,42 @@ impl Checkpoints {
     }
 
     /// Writes down that a generation goes on from a checkpoint, or without one, before it does. From then on what
-    /// older generations have written, or still write, beyond that checkpoint does not count.
+    /// older generations have written, or still write, beside what is found now and up to that checkpoint does not
+    /// count.
     pub async fn resume_from(&self, generation: u64, checkpoint: Option<u64>) -> Result<()> {
-        let from = checkpoint.map_or("none".to_string(), |number| format!("{number:010}"));
-        let path = format!("{}/resumes/{generation:010}.{from}.json", self.root);
-        let body = json!({ "job": self.job, "id": self.id, "generation": generation, "checkpoint": checkpoint });
-        self.store.put(&path, wrap(FORMAT, &body)?).await
+        let record = self.listing().await?.record_of(generation, checkpoint);
+        let path = format!("{}/resumes/{generation:010}.json", self.root);
+        self.store.put(&path, wrap(FORMAT, &record)?).await
     }
 
     /// The checkpoints whose manifests are whole and count, newest first. Their files are not looked at.
     pub async fn list(&self) -> Result<Vec<Manifest>> {
-        Ok(self.read_manifests(&self.listing().await?).await?.into_iter().filter_map(|(_, read)| read.ok()).collect())
+        Ok(self.scan().await?.0)
+    }
+
+    /// Likewise, and what is wrong with those whose manifests are damaged, a line each.
+    pub async fn scan(&self) -> Result<(Vec<Manifest>, Vec<String>)> {
+        let (mut whole, mut damaged) = (Vec::new(), Vec::new());
+        for (_, read) in self.read_manifests(&self.listing().await?).await? {
+            match read {
+                Ok(manifest) => whole.push(manifest),
+                Err(wrong) => damaged.push(wrong),
+            }
+        }
+        Ok((whole, damaged))
     }
 
     pub(super) async fn listing(&self) -> Result<Listing> {
-        Ok(Listing::of(&self.root, self.store.list(&self.root).await?))
+        let mut listing = Listing::of(&self.root, self.store.list(&self.root).await?);
+        if let Some(ResumeAt { path, .. }) = listing.resumes.first() {
+            let unknown = |error| match error {
+                Error::Run(what) => Error::Unsafe(format!("{path}: {what}; which checkpoints count is not known")),
+                other => of_file(path)(other),
+            };
+            let bytes = self.store.get(path).await?.ok_or_else(|| unknown(Error::run("it is gone")))?;
+            listing.record = Some(unwrap("record", &bytes, 1..=FORMAT).map_err(unknown)?);
+        }
+        Ok(listing)
     }
 
     /// The manifests that count, newest first; of those that are damaged, what is wrong with them.

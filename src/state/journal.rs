@@ -62,24 +62,28 @@ impl Journal {
             // Opened before, by this generation: what it saw then counts.
             Some(bytes) => read_seen(&opened, &bytes)?,
             None => {
-                let mut seen = match last_opened(&root, list.iter().map(|stored| stored.path.as_str()), generation) {
-                    Some(path) => {
+                let last = last_opened(&root, list.iter().map(|stored| stored.path.as_str()), generation);
+                let (closed, before) = match &last {
+                    None => (0, BTreeMap::new()),
+                    Some((number, path)) => {
                         let gone = || Error::run(format!("state store {store}: {path} is gone"));
-                        read_seen(&path, &store.get(&path).await?.ok_or_else(gone)?)?
+                        (*number, read_seen(path, &store.get(path).await?.ok_or_else(gone)?)?)
                     }
-                    None => BTreeMap::new(),
                 };
-                // Of generations that an earlier opening has seen, no more than it saw.
-                let closed = seen.clone();
-                for at in all.iter().filter(|at| at.generation < generation && !closed.contains_key(&at.generation)) {
-                    let count = seen.entry(at.generation).or_default();
+                // Of the generations before the one that opened it last, what that one saw; of the others all.
+                let counts = |at: &&At| match at.generation < closed {
+                    true => before.get(&at.generation).is_some_and(|seen| at.position < *seen),
+                    false => at.generation < generation,
+                };
+                let mut seen = BTreeMap::new();
+                for at in all.iter().filter(counts) {
+                    let count: &mut u64 = seen.entry(at.generation).or_default();
                     *count = (*count).max(at.position + 1);
                 }
-                // Generations between that wrote nothing are closed too.
-                (1..generation).rev().take_while(|number| !closed.contains_key(number)).for_each(|number| {
-                    seen.entry(number).or_default();
-                });
                 store.put(&opened, wrap(FORMAT, &seen)?).await?;
+                if let Some((_, path)) = last {
+                    store.delete(&path).await?;
+                }
                 seen
             }
         };
@@ -140,13 +144,13 @@ impl At {
 }
 
 /// The last opening before that of `generation`.
-fn last_opened<'a>(root: &str, paths: impl Iterator<Item = &'a str>, generation: u64) -> Option<String> {
+fn last_opened<'a>(root: &str, paths: impl Iterator<Item = &'a str>, generation: u64) -> Option<(u64, String)> {
     let opened = paths.filter_map(|path| {
         let name = path.strip_prefix(root)?.strip_prefix("/opened.")?.strip_suffix(".json")?;
         Some((name.parse::<u64>().ok()?, path))
     });
     let last = opened.filter(|(number, _)| *number < generation).max();
-    last.map(|(_, path)| path.to_string())
+    last.map(|(number, path)| (number, path.to_string()))
 }
 
 fn read_seen(path: &str, bytes: &[u8]) -> Result<BTreeMap<u64, u64>> {

@@ -1,4 +1,9 @@
-//! What lies in the folder of a job, by its names; and which manifests a later generation has passed over.
+//! What lies in the folder of a job, by its names; and which manifests count.
+//!
+//! A generation that goes on from a checkpoint first writes down which manifests of older generations count: from
+//! then on all others of them do not, whenever they were or will be written.
+
+use serde::{Deserialize, Serialize};
 
 use super::Stored;
 
@@ -9,8 +14,10 @@ pub struct Listing {
     pub manifests: Vec<ManifestAt>,
     /// The files of state.
     pub states: Vec<StateAt>,
-    /// Where generations went on from.
+    /// The records of generations that went on, the newest first.
     pub resumes: Vec<ResumeAt>,
+    /// What the newest of them says.
+    pub record: Option<Record>,
 }
 
 /// A manifest.
@@ -33,15 +40,24 @@ pub struct StateAt {
     pub file: Stored,
 }
 
-/// A generation, and the checkpoint it went on from.
+/// The record of a generation that went on.
 #[derive(Debug)]
 pub struct ResumeAt {
     /// The generation.
     pub generation: u64,
-    /// The checkpoint; none if the job began anew.
-    pub from: Option<u64>,
-    /// The path of the record.
+    /// Its path.
     pub path: String,
+}
+
+/// What a generation goes on from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// The generation.
+    pub generation: u64,
+    /// The checkpoint; none if the job begins anew.
+    pub checkpoint: Option<u64>,
+    /// The manifests of older generations that count: number and generation.
+    pub counts: Vec<(u64, u64)>,
 }
 
 impl Listing {
@@ -49,105 +65,95 @@ impl Listing {
     pub fn of(root: &str, found: Vec<Stored>) -> Listing {
         let mut listing = Listing::default();
         for file in found {
-            let Some(Stored { path, .. }) = Some(&file).filter(|file| file.path.starts_with(root)) else { continue };
-            let name = path[root.len()..].trim_start_matches('/').to_string();
-            let path = path.clone();
-            let Some((folder, name)) = name.split_once('/') else { continue };
+            let path = file.path.clone();
+            let name = path.strip_prefix(root).and_then(|name| name.strip_prefix('/'));
+            let Some((folder, name)) = name.and_then(|name| name.split_once('/')) else { continue };
+            let number_in = |before: &str| name.strip_prefix(before)?.strip_suffix(".json")?.parse().ok();
             match (folder, folder.parse()) {
                 ("resumes", _) => {
-                    if let Some((generation, from)) = resume_of(name) {
-                        listing.resumes.push(ResumeAt { generation, from, path });
-                    }
+                    listing.resumes.extend(number_in("").map(|generation| ResumeAt { generation, path: path.clone() }));
                 }
                 (_, Ok(number)) if name.ends_with(".state") => listing.states.push(StateAt { number, file }),
                 (_, Ok(number)) => {
-                    let generation = name.strip_prefix("manifest.").and_then(|name| name.strip_suffix(".json"));
-                    if let Some(generation) = generation.and_then(|digits| digits.parse().ok()) {
-                        listing.manifests.push(ManifestAt { number, generation, path });
-                    }
+                    let at =
+                        number_in("manifest.").map(|generation| ManifestAt { number, generation, path: path.clone() });
+                    listing.manifests.extend(at);
                 }
                 _ => (),
             }
         }
         listing.manifests.sort_by_key(|at| std::cmp::Reverse((at.number, at.generation)));
+        listing.resumes.sort_by_key(|at| std::cmp::Reverse(at.generation));
         listing
     }
 
-    /// The generation that went on from a checkpoint before this one, and so without it.
-    pub fn passed_by(&self, manifest: &ManifestAt) -> Option<u64> {
-        let passes = |resume: &&ResumeAt| {
-            resume.generation > manifest.generation && resume.from.is_none_or(|from| manifest.number > from)
-        };
-        self.resumes.iter().find(passes).map(|resume| resume.generation)
+    /// Whether a manifest counts: no later generation went on without it.
+    pub fn counts(&self, manifest: &ManifestAt) -> bool {
+        self.record.as_ref().is_none_or(|record| {
+            let ManifestAt { number, generation, .. } = manifest;
+            *generation >= record.generation || record.counts.contains(&(*number, *generation))
+        })
     }
 
     /// The manifests that count, newest first.
     pub fn counting(&self) -> impl Iterator<Item = &ManifestAt> {
-        self.manifests.iter().filter(|manifest| self.passed_by(manifest).is_none())
+        self.manifests.iter().filter(|manifest| self.counts(manifest))
     }
 
-    /// Records that no longer tell anything: a later generation went on from the same checkpoint, or one before.
-    pub fn redundant_resumes(&self) -> impl Iterator<Item = &ResumeAt> {
-        self.resumes.iter().filter(|resume| {
-            self.resumes.iter().any(|later| later.generation > resume.generation && later.from <= resume.from)
-        })
+    /// What a generation writes down that goes on from `checkpoint`.
+    pub fn record_of(&self, generation: u64, checkpoint: Option<u64>) -> Record {
+        let older = |at: &&ManifestAt| at.generation < generation && Some(at.number) <= checkpoint;
+        let counts = self.counting().filter(older).map(|at| (at.number, at.generation)).collect();
+        Record { generation, checkpoint, counts }
     }
 
     /// A number that no checkpoint has, nor one that was begun.
     pub fn next(&self) -> u64 {
         let manifests = self.manifests.iter().map(|at| at.number);
         let states = self.states.iter().map(|at| at.number);
-        let resumes = self.resumes.iter().filter_map(|at| at.from);
-        manifests.chain(states).chain(resumes).max().map_or(0, |highest| highest + 1)
+        let resumed = self.record.iter().filter_map(|record| record.checkpoint);
+        manifests.chain(states).chain(resumed).max().map_or(0, |highest| highest + 1)
     }
-}
-
-fn resume_of(name: &str) -> Option<(u64, Option<u64>)> {
-    let (generation, from) = name.strip_suffix(".json")?.split_once('.')?;
-    let from = if from == "none" { None } else { Some(from.parse().ok()?) };
-    Some((generation.parse().ok()?, from))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn listing(names: &[&str]) -> Listing {
+    fn listing(names: &[&str], record: Option<Record>) -> Listing {
         let stored = |name: &&str| Stored { path: format!("jobs/a/1/{name}"), size: 1 };
-        Listing::of("jobs/a/1", names.iter().map(stored).collect())
+        Listing { record, ..Listing::of("jobs/a/1", names.iter().map(stored).collect()) }
     }
 
-    fn counting(names: &[&str]) -> Vec<(u64, u64)> {
-        listing(names).counting().map(|at| (at.number, at.generation)).collect()
+    fn counting(listing: &Listing) -> Vec<(u64, u64)> {
+        listing.counting().map(|at| (at.number, at.generation)).collect()
     }
 
     #[test]
     fn what_was_written_after_another_generation_took_over_does_not_count() {
-        let written = ["0000000011/manifest.0000000001.json", "0000000012/manifest.0000000001.json"];
-        assert_eq!(counting(&written), [(12, 1), (11, 1)]);
-        // Generation 2 went on from 11; 12 came late, and 12 of generation 2 stands beside it.
-        let [first, late] = written;
-        let names = [first, late, "resumes/0000000002.0000000011.json", "0000000012/manifest.0000000002.json"];
-        assert_eq!(counting(&names), [(12, 2), (11, 1)]);
-        // Generation 3 begins anew: nothing older counts.
-        let mut names = names.to_vec();
-        names.push("resumes/0000000003.none.json");
-        assert_eq!(counting(&names), []);
-        assert_eq!(listing(&names).next(), 13);
-    }
-
-    #[test]
-    fn a_record_that_a_later_one_covers_is_redundant() {
-        let names = ["resumes/1.none.json", "resumes/2.0005.json", "resumes/3.0005.json", "resumes/4.0007.json"];
-        let listing = listing(&names);
-        let redundant: Vec<u64> = listing.redundant_resumes().map(|resume| resume.generation).collect();
-        assert_eq!(redundant, [2]);
+        let mut names = vec!["0000000010/manifest.0000000001.json", "0000000011/manifest.0000000001.json"];
+        let before = listing(&names, None);
+        assert_eq!(counting(&before), [(11, 1), (10, 1)]);
+        // Generation 2 goes on from 11; 12 comes late, and 12 of generation 2 stands beside it.
+        let record = before.record_of(2, Some(11));
+        names.extend(["0000000012/manifest.0000000001.json", "0000000012/manifest.0000000002.json"]);
+        let second = listing(&names, Some(record));
+        assert_eq!(counting(&second), [(12, 2), (11, 1), (10, 1)]);
+        // Generation 3 goes on from 10, for the others are damaged; also 9 comes too late.
+        let record = second.record_of(3, Some(10));
+        names.push("0000000009/manifest.0000000001.json");
+        let third = listing(&names, Some(record));
+        assert_eq!((counting(&third), third.next()), (vec![(10, 1)], 13));
+        // Generation 4 begins anew: nothing older counts.
+        let record = third.record_of(4, None);
+        let fourth = listing(&names, Some(record));
+        assert_eq!((counting(&fourth), fourth.next()), (vec![], 13));
     }
 
     #[test]
     fn strange_names_are_left_alone() {
         let names = ["job.json", "x/y", "12/manifest.json", "12/manifest.x.json", "resumes/x", "journal/1.json", ""];
-        let listing = listing(&names);
+        let listing = listing(&names, None);
         assert!(listing.manifests.is_empty() && listing.states.is_empty() && listing.resumes.is_empty());
         assert_eq!(listing.next(), 0);
     }

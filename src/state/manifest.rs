@@ -128,7 +128,8 @@ mod tests {
                 // White space outside of the body may become other white space.
                 assert!(Manifest::decode(&bytes).map_or(true, |read| read == manifest), "bit {bit} of byte {at}");
             }
-            assert!(Manifest::decode(&bytes[..at]).is_err(), "cut at {at}");
+            // Only the end of the last line may be missing.
+            assert!(Manifest::decode(&bytes[..at]).is_err() || at + 1 == bytes.len(), "cut at {at}");
         }
     }
 

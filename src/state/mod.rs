@@ -14,14 +14,14 @@
 //! store.json                                        its format, and which key it is sealed with
 //! generations/0000000007.json                       created if absent: who took it, when, how many workers
 //! jobs/NAME/job.json                                what was submitted
-//! jobs/NAME/ID/resumes/0000000007.0000000012.json   generation 7 goes on from checkpoint 12
+//! jobs/NAME/ID/resumes/0000000007.json              which checkpoint generation 7 goes on from, and what counts
 //! jobs/NAME/ID/journal/...                          the journal
 //! jobs/NAME/ID/0000000012/NODE.WORKER.7.state       the state of a node on a worker, written by generation 7
 //! jobs/NAME/ID/0000000012/manifest.0000000007.json  written last; it may name files of older checkpoints
 //! ```
 //!
 //! The generation stands in the names, so that what a stalled process writes after another took over is beside,
-//! never over, what counts; the record in `resumes` tells which of the two does.
+//! never over, what counts; the newest record in `resumes` tells which of the two does.
 
 mod binary;
 mod checkpoints;
@@ -36,6 +36,7 @@ mod journal;
 mod listing;
 mod manifest;
 mod migrate;
+mod place;
 mod prune;
 mod remote;
 mod resume;
@@ -51,6 +52,7 @@ pub use jobs::{SavedJob, SavedJobs};
 pub use journal::{Decision, Journal};
 pub use manifest::{FORMAT, FileRef, Manifest, NodeState};
 pub use migrate::Migrated;
+pub use place::shown;
 pub use prune::Pruned;
 pub use resume::Resume;
 pub use snapshot::{Entry, Snapshot};

@@ -45,7 +45,7 @@ impl Checkpoints {
             }
             self.store.delete(&at.path).await?;
         }
-        for at in listing.manifests.iter().filter(|at| listing.passed_by(at).is_some()) {
+        for at in listing.manifests.iter().filter(|at| !listing.counts(at)) {
             self.store.delete(&at.path).await?;
         }
         for state in &listing.states {
@@ -56,7 +56,8 @@ impl Checkpoints {
                 pruned.bytes += state.file.size;
             }
         }
-        for resume in listing.redundant_resumes() {
+        // The newest record says all.
+        for resume in listing.resumes.iter().skip(1) {
             self.store.delete(&resume.path).await?;
         }
         Ok(pruned)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use tapeflow::batch::Rows;
-use tapeflow::operators::{Operator, OperatorPlan, Output, Routing};
+use tapeflow::operators::{Built, OperatorPlan, Output, Transform};
 use tapeflow::runtime::{Prepare, Prepared, run_local, start};
 use tapeflow::sinks::SinkPlan;
 use tapeflow::spec::{At, Check, Edge, EdgeKind, Fields, Files, Findings, Input, OP, Plan, PlannedNode, Role};
@@ -19,15 +19,12 @@ const COLUMNS: &str = r#"op = "text", k = "text", c = "int", v = "double""#;
 struct ToChanges(Arc<Schema>);
 
 impl OperatorPlan for ToChanges {
-    fn routing(&self) -> Routing {
-        Routing::ByKey
-    }
-    fn build(&self) -> Box<dyn Operator> {
-        Box::new(ToChanges(Arc::clone(&self.0)))
+    fn build(&self) -> Built {
+        Built::Stateless(Box::new(ToChanges(Arc::clone(&self.0))))
     }
 }
 
-impl Operator for ToChanges {
+impl Transform for ToChanges {
     fn rows(&mut self, rows: Rows, out: &mut Output) -> tapeflow::Result<()> {
         let data = RecordBatch::try_new(Arc::clone(&self.0), rows.data.columns().to_vec())?;
         out.rows.push(Rows { data, ..rows });
