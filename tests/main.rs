@@ -9,6 +9,7 @@ mod fuzz_decode;
 mod golden;
 mod odd_files;
 mod order;
+mod recovery;
 mod servers;
 mod state;
 mod support;

@@ -41,7 +41,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "LOCATION", env = "TAPEFLOW_STATE")]
     pub state: Option<String>,
     /// What is done where messages that it would go on with are not there any more.
-    #[arg(long, value_name = "fail|earliest|latest", default_value = "fail")]
+    #[arg(long, value_enum, default_value_t)]
     pub on_offset_gap: OnGap,
     /// Print what was done as JSON on stdout.
     #[arg(long)]

@@ -9,7 +9,8 @@ use super::print::{say, tell, warn};
 use super::remote::{RemoteArgs, report, wait_for};
 use crate::error::{Error, Result};
 use crate::runtime::runtime;
-use crate::server::{ANSWER, Mode, SubmitRequest, Submitted};
+use crate::server::{ANSWER, FromJob, Mode, SubmitRequest, Submitted};
+use crate::sources::OnGap;
 use crate::spec::{Files, Mistakes, Plan, Spec};
 
 /// `tapeflow submit FILE`
@@ -29,6 +30,12 @@ pub struct SubmitArgs {
     /// Leave another job of that name as it is.
     #[arg(long)]
     if_not_exists: bool,
+    /// Go on from the state that a job of this name has left: its newest checkpoint, or the one with this number.
+    #[arg(long, value_name = "NAME[@NUMBER]")]
+    from: Option<FromJob>,
+    /// What is done where messages that it would go on with are not there any more.
+    #[arg(long, value_enum, default_value_t)]
+    on_offset_gap: OnGap,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -69,5 +76,6 @@ fn request(file: &Path, args: &SubmitArgs) -> Result<SubmitRequest> {
         (_, true) => Mode::IfNotExists,
         _ => Mode::New,
     };
-    Ok(SubmitRequest { path: file.to_path_buf(), text, base, schemas: files.taken(), mode })
+    let (path, schemas, from) = (file.to_path_buf(), files.taken(), args.from.clone());
+    Ok(SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap: args.on_offset_gap })
 }

@@ -17,8 +17,9 @@ use crate::runtime::handshake::{Identity, Member};
 use crate::runtime::hosts::{self, Host};
 use crate::runtime::links::execute;
 use crate::runtime::mesh::{self, Mesh, MeshTls, join};
-use crate::runtime::{Command, Process, Workers, build_id, drive, system};
-use crate::server::{Access, listen, serve};
+use crate::runtime::{Command, LOOK as STORE, Process, StateStore, Workers, blocking, build_id, drive, system};
+use crate::server::{Access, Server, listen, serve};
+use crate::state::{Generation, Store};
 
 /// How often the process looks after itself.
 const LOOK: Duration = Duration::from_millis(100);
@@ -58,7 +59,11 @@ impl WorkerArgs {
 
 /// Runs a process of a cluster until it is asked to end. Where another is lost, it begins anew.
 pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
-    let past = Past::take();
+    let mut past = Past::take();
+    let store = config.store()?;
+    if let Some(store) = store.clone() {
+        past.known = past.known.max(blocking(STORE, async move { known(&store).await })?);
+    }
     let (hosts, own) = find_hosts(args, config)?;
     let signals = Signals::watch()?;
     if let Some(parent) = args.parent {
@@ -73,13 +78,19 @@ pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
     tracing::info!("process {index} of {} listens on {}", process.hosts.len(), server.url);
     let began = Instant::now();
     let ended = match find_peers(&process, config, (&own.mesh, &access), &past, &signals) {
-        Ok(Some(mesh)) => generation(&process, mesh, &signals, config.drain_timeout.value)?,
+        Ok(Some(mesh)) => generation(&process, (mesh, store), &server, &signals, config.drain_timeout.value)?,
         Ok(None) => Ended::Asked,
         // One of them was lost just then.
         Err(Error::Run(reason)) => Ended::Lost(reason, past.known),
         Err(error) => return Err(error),
     };
     conclude(ended, &past, began.elapsed(), !args.no_restart)
+}
+
+/// The newest generation that the store knows.
+async fn known(store: &Store) -> Result<u64> {
+    store.check().await?;
+    Ok(Generation::latest(store).await?.map_or(0, |latest| latest.number))
 }
 
 /// Lets the system ask this process to end when `parent` is gone.
@@ -92,8 +103,22 @@ fn end_with(parent: u32) -> Result<()> {
 }
 
 /// Runs the workers of this process until the generation ends.
-fn generation(process: &Arc<Process>, mesh: Mesh, signals: &Signals, drain: Duration) -> Result<Ended> {
+fn generation(
+    process: &Arc<Process>,
+    (mesh, store): (Mesh, Option<Store>),
+    server: &Server,
+    signals: &Signals,
+    drain: Duration,
+) -> Result<Ended> {
     let (index, workers, number) = (process.index, process.workers, mesh.generation);
+    if let Some(store) = store {
+        let place = (index, process.hosts.len());
+        let state = blocking(STORE, async move { StateStore::of_cluster(store, number, place, workers).await });
+        match state {
+            Ok(state) => process.keep_state(state),
+            Err(error) => return Ok(Ended::Lost(error.to_string(), number)),
+        }
+    }
     process.joined(mesh.run.clone(), number);
     tracing::info!("the cluster is complete: generation {number}, {} workers", workers * process.hosts.len());
     hush(process);
@@ -103,6 +128,8 @@ fn generation(process: &Arc<Process>, mesh: Mesh, signals: &Signals, drain: Dura
         let links = Arc::clone(&shared.links);
         execute(mesh, index, workers, &links, move |worker| drive(worker, &shared, began))
     })?;
+    // One process looks after the jobs of all.
+    let _jobs = (index == 0).then(|| server.look_after_jobs()).transpose()?;
     let ended = watch(process, running, signals, drain);
     match process.links.broken() {
         // Who was asked to end does not begin anew.

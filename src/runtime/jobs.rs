@@ -13,6 +13,7 @@ use super::{Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics;
+use crate::sources::OnGap;
 use crate::spec::{Files, Mistakes, Plan};
 
 /// A prepared job that nobody has built by then is dropped.
@@ -35,6 +36,12 @@ pub struct Submission {
     pub schemas: BTreeMap<String, String>,
     /// The first epoch of the job.
     pub start: Epoch,
+    /// The number of the checkpoint that it goes on from, if it does.
+    #[serde(default)]
+    pub from: Option<u64>,
+    /// What is done where messages that it would go on with are not there any more.
+    #[serde(default)]
+    pub on_offset_gap: OnGap,
 }
 
 impl Submission {
@@ -255,7 +262,16 @@ mod tests {
              [sinks.b]\ntype = \"discard\"\ninput = \"a\"\n"
         );
         let (base, path) = (PathBuf::new(), PathBuf::from("t.toml"));
-        Submission { id: id.to_string(), path, text, base, schemas: BTreeMap::new(), start: 1 }
+        Submission {
+            id: id.to_string(),
+            path,
+            text,
+            base,
+            schemas: BTreeMap::new(),
+            start: 1,
+            from: None,
+            on_offset_gap: OnGap::Fail,
+        }
     }
 
     fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<()> {

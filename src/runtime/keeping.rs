@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value as Json;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::{Keeping, Resumed, epochs};
@@ -11,7 +12,7 @@ use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::sources::OnGap;
 use crate::spec::Plan;
-use crate::state::{Checkpoints, Generation, SavedJobs, Store};
+use crate::state::{Checkpoints, Generation, Manifest, SavedJobs, Store};
 
 /// How long the store may take to tell what a job goes on from.
 pub const LOOK: Duration = Duration::from_secs(120);
@@ -47,9 +48,45 @@ impl StateStore {
         Ok(StateStore { store, generation, process: 0, processes: 1, workers, most_workers })
     }
 
+    /// For process `process` of `processes`, each with so many workers, of a cluster that has agreed on a generation. The
+    /// first of them takes it.
+    pub async fn of_cluster(
+        store: Store,
+        generation: u64,
+        (process, processes): (usize, usize),
+        workers: usize,
+    ) -> Result<StateStore> {
+        if process == 0 {
+            let taken = Generation::take(&store, "process 0", workers * processes).await?.number;
+            if taken != generation {
+                let words = format!("the state store has generation {taken} next, and the cluster is {generation}");
+                return Err(Error::run(words));
+            }
+        }
+        let began = Instant::now();
+        loop {
+            // The first process may not have written it yet.
+            match Generation::latest(&store).await? {
+                Some(found) if found.number >= generation => {
+                    let most_workers = found.most_workers;
+                    return Ok(StateStore { store, generation, process, processes, workers, most_workers });
+                }
+                _ if began.elapsed() > LOOK => {
+                    return Err(Error::TimedOut(format!("generation {generation} was not taken within {LOOK:?}")));
+                }
+                _ => sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
     /// The jobs that were submitted.
     pub fn jobs(&self) -> SavedJobs {
         SavedJobs::new(self.store.clone())
+    }
+
+    /// The checkpoints of a job.
+    pub fn checkpoints(&self, name: &str, id: &str) -> Checkpoints {
+        Checkpoints::new(self.store.clone(), name, id)
     }
 
     /// Finds the job `name`, or makes it known by `submission`, and what it goes on from.
@@ -60,28 +97,46 @@ impl StateStore {
             None => Uuid::new_v4().simple().to_string(),
         };
         jobs.save(name, &id, submission).await?;
-        let checkpoints = Checkpoints::new(self.store.clone(), name, &id);
-        let resume = checkpoints.latest(true).await?;
-        resume.passed_over.iter().for_each(|words| tracing::warn!("{words}"));
-        let (from, start) = match &resume.manifest {
+        self.resume(name, &id, None).await
+    }
+
+    /// What the job goes on from: its newest whole checkpoint, or the one with this number.
+    pub async fn resume(&self, name: &str, id: &str, number: Option<u64>) -> Result<KnownJob> {
+        let checkpoints = self.checkpoints(name, id);
+        let manifest = match number {
+            Some(number) => Some(find(&checkpoints, number).await?),
+            None => {
+                let resume = checkpoints.latest(true).await?;
+                resume.passed_over.iter().for_each(|words| tracing::warn!("{words}"));
+                resume.manifest
+            }
+        };
+        let (from, start) = match &manifest {
             // Epochs rise, also where the clock was set back.
             Some(manifest) => (Some(manifest.number), epochs::now().max(manifest.boundary + 1)),
             None => (None, epochs::now()),
         };
         checkpoints.resume_from(self.generation, from).await?;
-        Ok(KnownJob { id, from, start })
+        Ok(KnownJob { id: id.to_string(), from, start })
+    }
+
+    /// The id of the job `name` whose state was kept last.
+    pub async fn last_id(&self, name: &str) -> Result<String> {
+        let mut newest = None;
+        for checkpoints in Checkpoints::all(&self.store).await?.into_iter().filter(|found| found.job() == name) {
+            let written = checkpoints.list().await?.into_iter().next().map(|manifest| manifest.written);
+            newest = newest.max(written.map(|written| (written, checkpoints.id().to_string())));
+        }
+        newest.map(|(_, id)| id).ok_or_else(|| Error::Job(format!("there is no checkpoint of a job `{name}`")))
     }
 
     /// What the workers of this process need of `job`.
     pub async fn keeping(&self, job: &KnownJob, plan: &Plan, hash: String, on_gap: OnGap) -> Result<Keeping> {
-        let checkpoints = Checkpoints::new(self.store.clone(), &plan.job.name, &job.id);
+        let checkpoints = self.checkpoints(&plan.job.name, &job.id);
         let resumed = match job.from {
             None => None,
             Some(number) => {
-                let manifests = checkpoints.list().await?;
-                let manifest = manifests.into_iter().find(|manifest| manifest.number == number);
-                let manifest =
-                    manifest.ok_or_else(|| Error::run(format!("checkpoint {number} of {checkpoints} is gone")))?;
+                let manifest = find(&checkpoints, number).await?;
                 let all = self.workers * self.processes;
                 let own = self.process * self.workers..(self.process + 1) * self.workers;
                 Some(Arc::new(Resumed::load(&checkpoints, manifest, own, all).await?))
@@ -99,4 +154,10 @@ impl StateStore {
             on_gap,
         })
     }
+}
+
+async fn find(checkpoints: &Checkpoints, number: u64) -> Result<Manifest> {
+    let manifests = checkpoints.list().await?;
+    let found = manifests.into_iter().find(|manifest| manifest.number == number);
+    found.ok_or_else(|| Error::Unsafe(format!("there is no checkpoint {number} of {checkpoints}")))
 }

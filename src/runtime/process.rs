@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::hosts::Host;
 use super::links::Links;
-use super::{Command, Commands, Jobs, Prepare, Submission, epochs};
+use super::{Command, Commands, Jobs, Keeping, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs};
 use crate::error::{Error, Result};
-use crate::spec::Mistakes;
+use crate::spec::{Mistakes, Plan};
 
 /// A worker that has not come round for so long is stuck.
 const STALLED: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ pub struct Process {
     run: OnceLock<(String, u64)>,
     /// For what it waits before it is in the cluster.
     waiting: Mutex<String>,
+    state: OnceLock<StateStore>,
     ended_by: AtomicUsize,
     beats: Vec<AtomicU64>,
 }
@@ -57,6 +58,7 @@ impl Process {
             alone: false,
             run: OnceLock::new(),
             waiting: Mutex::new("not all processes are connected yet".to_string()),
+            state: OnceLock::new(),
             ended_by: AtomicUsize::new(NOBODY),
             beats: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         }
@@ -66,6 +68,17 @@ impl Process {
     pub fn alone(jobs: Jobs, workers: usize, build: String) -> Self {
         let process = Process::new(String::new(), 0, Vec::new(), workers, build);
         Process { jobs, alone: true, run: OnceLock::from((String::new(), 0)), ..process }
+    }
+
+    /// Where the state of its jobs is kept, if it is, once the cluster is complete.
+    pub fn state(&self) -> Option<&StateStore> {
+        self.state.get()
+    }
+
+    /// The state of its jobs is kept here.
+    pub fn keep_state(&self, state: StateStore) {
+        // It joins once.
+        let _ = self.state.set(state);
     }
 
     /// Why it takes no jobs, if so.
@@ -142,7 +155,10 @@ impl Process {
             return Err(Error::connect(reason));
         }
         let (plan, warnings) = submission.plan()?;
-        let prepare = Prepare::new(&plan, self.local_workers(), self.workers * self.hosts.len());
+        let mut prepare = Prepare::new(&plan, self.local_workers(), self.workers * self.hosts.len());
+        if let Some(state) = self.state() {
+            prepare = prepare.keeping(keeping(state.clone(), submission, plan.clone())?);
+        }
         self.jobs.prepare(submission, plan, &prepare)?;
         Ok(warnings)
     }
@@ -160,6 +176,13 @@ impl Process {
         }
         self.commands.push(Command::Stop { id: known.id, failure: None })
     }
+}
+
+/// What the workers of this process need of the state that the job goes on from.
+fn keeping(state: StateStore, submission: &Submission, plan: Plan) -> Result<Keeping> {
+    let known = KnownJob { id: submission.id.clone(), from: submission.from, start: submission.start };
+    let (hash, on_gap) = (submission.hash(), submission.on_offset_gap);
+    blocking(LOOK, async move { state.keeping(&known, &plan, hash, on_gap).await })
 }
 
 /// The error of a name that no job has.

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::State;
+use crate::sources::OnGap;
 use crate::spec::Mistake;
 
 /// `POST /api/v1/jobs`
@@ -24,6 +26,30 @@ pub struct SubmitRequest {
     /// What to do where a job of that name is there already.
     #[serde(default)]
     pub mode: Mode,
+    /// The job whose state it goes on from, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<FromJob>,
+    /// What is done where messages that it would go on with are not there any more.
+    #[serde(default)]
+    pub on_offset_gap: OnGap,
+}
+
+/// What a job goes on from: `NAME` or `NAME@NUMBER`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FromJob {
+    /// The job.
+    pub job: String,
+    /// The number of the checkpoint; the newest by default.
+    pub number: Option<u64>,
+}
+
+impl FromStr for FromJob {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((job, number)) = text.split_once('@') else { return Ok(FromJob { job: text.to_string(), number: None }) };
+        let wrong = |_| format!("`{number}` is not the number of a checkpoint; write NAME or NAME@NUMBER");
+        Ok(FromJob { job: job.to_string(), number: Some(number.parse().map_err(wrong)?) })
+    }
 }
 
 /// What to do where a job of that name is there already.

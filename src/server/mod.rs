@@ -13,6 +13,7 @@ mod problem;
 mod reports;
 mod request;
 mod routes;
+mod saved;
 mod submit;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub use access::{Access, Role};
-pub use api::{JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
+pub use api::{FromJob, JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
 pub use client::Client;
 pub use problem::Problem;
 pub use routes::ANSWER;
@@ -45,7 +46,16 @@ pub struct App {
 pub struct Server {
     /// Where it listens.
     pub url: String,
+    app: Arc<App>,
     _task: Task,
+}
+
+impl Server {
+    /// Installs the jobs that outlive generations, and forgets those that end, as long as the task is kept.
+    pub fn look_after_jobs(&self) -> Result<Task> {
+        let _inside = runtime()?.enter();
+        Ok(Task::spawn(saved::look_after(Arc::clone(&self.app))))
+    }
 }
 
 /// Opens a port. Beyond this machine only with a token or certificates: everybody could run jobs, or read their rows.
@@ -65,6 +75,6 @@ pub fn serve(listener: TcpListener, process: Arc<Process>, access: Access) -> Re
     let peers = Peers::new(&process, &access)?;
     let app = Arc::new(App { process, access, peers });
     let _inside = runtime()?.enter();
-    let task = Task::spawn(accept::accept(listener, tls, routes::routes(app)));
-    Ok(Server { url: format!("{scheme}://{address}"), _task: task })
+    let task = Task::spawn(accept::accept(listener, tls, routes::routes(Arc::clone(&app))));
+    Ok(Server { url: format!("{scheme}://{address}"), app, _task: task })
 }

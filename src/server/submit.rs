@@ -8,11 +8,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
-use super::api::{Mode, SubmitRequest, Submitted};
+use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{Known, State, Submission, start, there_already};
+use crate::runtime::{Known, State, StateStore, Submission, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -33,8 +33,9 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
     if let Some(reason) = app.process.refuses() {
         return Err(Error::connect(reason));
     }
-    let SubmitRequest { path, text, base, schemas, mode } = request;
-    let submission = Submission { id: Uuid::new_v4().simple().to_string(), path, text, base, schemas, start: start() };
+    let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap } = request;
+    let id = Uuid::new_v4().simple().to_string();
+    let mut submission = Submission { id, path, text, base, schemas, start: start(), from: None, on_offset_gap };
     let (plan, warnings) = planned(submission.clone()).await?;
     let (name, warnings) = (plan.job.name, warnings.list);
     if let Some(other) = alive(app, &name).await {
@@ -46,15 +47,47 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
             _ => return Err(there_already(&other)),
         }
     }
+    if let Some(from) = &from {
+        go_on(app, &name, from, &mut submission).await?;
+    }
     let id = submission.id.clone();
-    if let Err(error) = vote(app, submission).await {
+    put(app, &name, submission).await?;
+    Ok(Submitted { name, id, already_running: false, warnings })
+}
+
+/// Prepares the job everywhere, makes it outlive this generation, and has it built.
+pub async fn put(app: &Arc<App>, name: &str, submission: Submission) -> Result<()> {
+    let id = submission.id.clone();
+    if let Err(error) = vote(app, submission.clone()).await {
         app.process.jobs.abort(&id);
         app.peers.abort(&app.process, &id).await;
         return Err(error);
     }
+    if let Some(state) = app.process.state() {
+        state.jobs().save(name, &id, &serde_json::to_value(&submission).map_err(Error::run)?).await?;
+    }
     app.process.build(id.clone())?;
-    built(app, &id).await?;
-    Ok(Submitted { name, id, already_running: false, warnings })
+    built(app, &id).await
+}
+
+/// The job takes the id and the state of another, or of its own past.
+async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submission) -> Result<()> {
+    let none = || Error::Usage("no state is kept here: set `state` in tapeflow.toml".to_string());
+    let state = app.process.state().ok_or_else(none)?;
+    if from.job != name {
+        return Err(Error::Usage(format!("`{name}` cannot go on from the state of `{}`: give it its name", from.job)));
+    }
+    submission.id = state.last_id(&from.job).await?;
+    submission.from = Some(from.number.unwrap_or(u64::MAX));
+    resume(state, name, submission).await
+}
+
+/// Finds the checkpoint that the job goes on from.
+pub async fn resume(state: &StateStore, name: &str, submission: &mut Submission) -> Result<()> {
+    let number = submission.from.filter(|number| *number != u64::MAX);
+    let known = state.resume(name, &submission.id, number).await?;
+    (submission.from, submission.start) = (known.from, known.start);
+    Ok(())
 }
 
 /// The job `name`, unless it has ended everywhere.
@@ -83,7 +116,7 @@ async fn replace(app: &App, other: &Known) -> Result<()> {
 /// Prepares the job in all processes. Process 0 comes first: of two submissions with one name it takes one.
 async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
     let process = &app.process;
-    submission.start = start();
+    submission.start = submission.start.max(start());
     app.peers.prepare(process, &submission, |index| index == 0).await?;
     prepare_here(app, submission.clone()).await.map_err(Error::from)?;
     app.peers.prepare(process, &submission, |index| index != 0).await?;

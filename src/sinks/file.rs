@@ -2,7 +2,7 @@
 //! one file, written by the first worker in the order of the source.
 
 use std::fs::{File, create_dir_all};
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::formats::{write_csv, write_json_lines};
 use crate::runtime::Prepare;
 use crate::spec::{At, Check, Edge, Fields, Projection};
+use crate::state::Entry;
 use crate::words;
 
 words! {
@@ -47,7 +48,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 }
 
 impl SinkSpec for FileSpec {
-    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
         let path = check.files.path(&self.path);
         let named = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv" | "tsv") => Format::Csv,
@@ -59,12 +60,14 @@ impl SinkSpec for FileSpec {
         };
         let projection = self.columns.plan(input, check)?;
         let folder = self.path.ends_with('/');
-        Some(Arc::new(FilePlan { path, folder, format: self.format.unwrap_or(named), projection }))
+        let name = name.value.clone();
+        Some(Arc::new(FilePlan { name, path, folder, format: self.format.unwrap_or(named), projection }))
     }
 }
 
 #[derive(Clone)]
 struct FilePlan {
+    name: String,
     path: PathBuf,
     folder: bool,
     format: Format,
@@ -84,14 +87,14 @@ impl SinkPlan for FilePlan {
             true => prepare.local_workers.clone().collect(),
             false => prepare.local_workers.clone().filter(|worker| *worker == 0).collect(),
         };
-        let mut files = Vec::new();
-        for worker in workers {
-            let extension = if self.format == Format::Csv { "csv" } else { "jsonl" };
-            let part = format!("part-{worker}.{extension}");
-            let path = if self.folder { self.path.join(part) } else { self.path.clone() };
-            let file = File::create(&path).map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
-            files.push((worker, BufWriter::with_capacity(1 << 16, file)));
-        }
+        self.cut_those_of_no_worker(prepare)?;
+        let open = |worker| {
+            let path = self.file_of(worker);
+            let length = kept_length(prepare, &self.name, worker)?;
+            let file = open(&path, length).map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
+            Ok(Open { worker, begun: length > 0, file: BufWriter::with_capacity(1 << 16, file) })
+        };
+        let files = workers.into_iter().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files) }))
     }
 
@@ -112,23 +115,73 @@ impl SinkPlan for FilePlan {
     }
 }
 
+impl FilePlan {
+    fn file_of(&self, worker: usize) -> PathBuf {
+        let extension = if self.format == Format::Csv { "csv" } else { "jsonl" };
+        if self.folder { self.path.join(format!("part-{worker}.{extension}")) } else { self.path.clone() }
+    }
+
+    /// What workers have written that are not there any more ends where the checkpoint says, too.
+    fn cut_those_of_no_worker(&self, prepare: &Prepare) -> Result<()> {
+        let gone = prepare.positions(&self.name).filter_map(|(key, _)| Some(usize::from_be_bytes(key.try_into().ok()?)));
+        for worker in gone.filter(|worker| self.folder && *worker >= prepare.workers) {
+            let path = self.file_of(worker);
+            let cut = open(&path, kept_length(prepare, &self.name, worker)?);
+            cut.map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
+        }
+        Ok(())
+    }
+}
+
+/// How long the file of `worker` was at the checkpoint that the job goes on from.
+fn kept_length(prepare: &Prepare, name: &str, worker: usize) -> Result<u64> {
+    let Some((_, value)) = prepare.positions(name).find(|(key, _)| *key == worker.to_be_bytes()) else { return Ok(0) };
+    let broken = |_| Error::Unsafe(format!("`{name}`: the checkpoint does not tell the length of its file"));
+    value.try_into().map(u64::from_be_bytes).map_err(broken)
+}
+
+/// Opens a file to be written behind its first `length` bytes; what stands behind them goes.
+fn open(path: &Path, length: u64) -> std::io::Result<File> {
+    let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        // A pipe has no length.
+        return Ok(file);
+    }
+    let found = found.len();
+    if found < length {
+        let words = format!("it has {found} bytes, and had {length} when the checkpoint was made: put it back");
+        return Err(std::io::Error::other(words));
+    }
+    file.set_len(length)?;
+    file.seek(SeekFrom::End(0))?;
+    Ok(file)
+}
+
 struct Prepared {
     plan: FilePlan,
-    files: Mutex<Vec<(usize, BufWriter<File>)>>,
+    files: Mutex<Vec<Open>>,
+}
+
+/// The file of a worker.
+struct Open {
+    worker: usize,
+    /// Whether there is something in it.
+    begun: bool,
+    file: BufWriter<File>,
 }
 
 impl PreparedSink for Prepared {
     fn open(&self, context: SinkContext) -> Box<dyn Sink> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = files.iter().position(|(worker, _)| *worker == context.worker);
-        Box::new(FileSink { plan: self.plan.clone(), file: own.map(|at| files.swap_remove(at).1), begun: false })
+        let own = files.iter().position(|open| open.worker == context.worker);
+        Box::new(FileSink { plan: self.plan.clone(), open: own.map(|at| files.swap_remove(at)) })
     }
 }
 
 struct FileSink {
     plan: FilePlan,
-    file: Option<BufWriter<File>>,
-    begun: bool,
+    open: Option<Open>,
 }
 
 impl Sink for FileSink {
@@ -140,12 +193,21 @@ impl Sink for FileSink {
     fn flush(&mut self, _frontier: Epoch) -> Result<()> {
         let path = &self.plan.path;
         let cannot = |error| Error::run(format!("{}: {error}", path.display()));
-        self.file.as_mut().map_or(Ok(()), BufWriter::flush).map_err(cannot)
+        self.open.as_mut().map_or(Ok(()), |open| open.file.flush()).map_err(cannot)
+    }
+
+    fn checkpoint(&mut self, _number: u64) -> Result<Vec<Entry>> {
+        let Some(open) = &mut self.open else { return Ok(Vec::new()) };
+        let durable = open.file.flush().and_then(|()| open.file.get_ref().sync_all());
+        let length = durable.and_then(|()| Ok(open.file.get_ref().metadata()?.len()));
+        let length = length.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))?;
+        let value = Some(length.to_be_bytes().to_vec());
+        Ok(vec![Entry { key: open.worker.to_be_bytes().to_vec(), value }])
     }
 
     fn close(&mut self) -> Result<()> {
         // A table without rows still has columns.
-        if self.plan.format == Format::Csv && self.file.is_some() && !self.begun {
+        if self.plan.format == Format::Csv && self.open.as_ref().is_some_and(|open| !open.begun) {
             self.put(&RecordBatch::new_empty(Arc::clone(self.plan.projection.schema())))?;
         }
         self.flush(Epoch::MAX)
@@ -154,11 +216,11 @@ impl Sink for FileSink {
 
 impl FileSink {
     fn put(&mut self, data: &RecordBatch) -> Result<()> {
-        let Some(file) = &mut self.file else { return Err(Error::run("rows came to a worker that has no file")) };
-        let header = !std::mem::replace(&mut self.begun, true);
+        let Some(open) = &mut self.open else { return Err(Error::run("rows came to a worker that has no file")) };
+        let header = !std::mem::replace(&mut open.begun, true);
         let written = match self.plan.format {
-            Format::Json => write_json_lines(file, data),
-            Format::Csv => write_csv(file, data, header),
+            Format::Json => write_json_lines(&mut open.file, data),
+            Format::Csv => write_csv(&mut open.file, data, header),
         };
         written.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))
     }

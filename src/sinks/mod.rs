@@ -15,6 +15,7 @@ pub mod drain;
 mod file;
 mod kafka;
 mod parquet;
+mod parts;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! `parquet`: Parquet files in a folder. A file appears whole: it is written under a hidden name and renamed
 //! when it is complete.
 
-use std::fs::{File, create_dir_all, rename};
+use std::fs::{File, create_dir_all};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,13 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::columns::ColumnsSpec;
+use super::parts::Parts;
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, epochs};
 use crate::spec::{At, Check, Edge, Fields, Projection};
+use crate::state::Entry;
 
 /// Rows in a row group: what one worker reads at a time when the file is read again.
 const ROW_GROUP: usize = 1 << 17;
@@ -45,15 +47,17 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 }
 
 impl SinkSpec for ParquetSpec {
-    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
         let projection = self.columns.plan(input, check)?;
         let folder = check.files.path(&self.path);
-        Some(Arc::new(ParquetPlan { folder, rows: self.rows.max(1), every: self.every, projection }))
+        let name = name.value.clone();
+        Some(Arc::new(ParquetPlan { name, folder, rows: self.rows.max(1), every: self.every, projection }))
     }
 }
 
 #[derive(Clone)]
 struct ParquetPlan {
+    name: String,
     folder: PathBuf,
     rows: u64,
     every: Duration,
@@ -65,9 +69,10 @@ impl SinkPlan for ParquetPlan {
         Placement::Anywhere
     }
 
-    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
+    fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
         create_dir_all(&self.folder).map_err(|error| Error::connect(format!("{}: {error}", self.folder.display())))?;
-        Ok(Arc::new(self.clone()))
+        let parts = Parts::prepare(&self.folder, &self.name, prepare)?;
+        Ok(Arc::new(Prepared { plan: self.clone(), parts }))
     }
 
     fn look(&self) -> Result<()> {
@@ -79,10 +84,20 @@ impl SinkPlan for ParquetPlan {
     }
 }
 
-impl PreparedSink for ParquetPlan {
+struct Prepared {
+    plan: ParquetPlan,
+    parts: Parts,
+}
+
+impl PreparedSink for Prepared {
     fn open(&self, context: SinkContext) -> Box<dyn Sink> {
-        let schema = written(self.projection.schema());
-        Box::new(ParquetSink { plan: self.clone(), schema, worker: context.worker, part: None })
+        let (plan, parts) = (self.plan.clone(), self.parts.clone());
+        let schema = written(plan.projection.schema());
+        Box::new(ParquetSink { plan, parts, schema, worker: context.worker, part: None })
+    }
+
+    fn completed(&self, number: u64) -> Result<()> {
+        self.parts.completed(number)
     }
 }
 
@@ -123,7 +138,7 @@ fn as_written(column: &ArrayRef) -> Result<ArrayRef> {
 
 struct Part {
     writer: ArrowWriter<File>,
-    hidden: PathBuf,
+    name: String,
     path: PathBuf,
     rows: u64,
     began: Instant,
@@ -131,6 +146,7 @@ struct Part {
 
 struct ParquetSink {
     plan: ParquetPlan,
+    parts: Parts,
     schema: SchemaRef,
     worker: usize,
     part: Option<Part>,
@@ -140,26 +156,27 @@ impl ParquetSink {
     fn part(&mut self) -> Result<&mut Part> {
         if self.part.is_none() {
             let name = format!("part-{}-{}.parquet", epochs::now(), self.worker);
-            let hidden = self.plan.folder.join(format!(".{name}.writing"));
-            let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", hidden.display()));
-            let file = File::create(&hidden).map_err(|error| failed(&error))?;
+            let path = self.parts.hidden(&name);
+            let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", path.display()));
+            let file = File::create(&path).map_err(|error| failed(&error))?;
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
                 .set_max_row_group_row_count(Some(ROW_GROUP))
                 .build();
             let writer = ArrowWriter::try_new(file, Arc::clone(&self.schema), Some(properties))
                 .map_err(|error| failed(&error))?;
-            let path = self.plan.folder.join(name);
-            self.part = Some(Part { writer, hidden, path, rows: 0, began: Instant::now() });
+            self.part = Some(Part { writer, name, path, rows: 0, began: Instant::now() });
         }
         self.part.as_mut().ok_or_else(|| Error::run("there is no open part"))
     }
 
-    fn publish(&mut self) -> Result<()> {
+    /// Completes the open part.
+    fn complete(&mut self) -> Result<()> {
         let Some(part) = self.part.take() else { return Ok(()) };
         let failed = |error: &dyn std::fmt::Display| Error::run(format!("{}: {error}", part.path.display()));
-        part.writer.close().map_err(|error| failed(&error))?;
-        rename(&part.hidden, &part.path).map_err(|error| failed(&error))
+        let file = part.writer.into_inner().map_err(|error| failed(&error))?;
+        file.sync_all().map_err(|error| failed(&error))?;
+        self.parts.complete(self.worker, part.name)
     }
 }
 
@@ -173,19 +190,24 @@ impl Sink for ParquetSink {
         part.writer.write(&data).map_err(|error| Error::run(format!("{}: {error}", part.path.display())))?;
         part.rows += data.num_rows() as u64;
         if part.rows >= rows || part.began.elapsed() >= every {
-            self.publish()?;
+            self.complete()?;
         }
         Ok(())
     }
 
     fn flush(&mut self, _frontier: Epoch) -> Result<()> {
         if self.part.as_ref().is_some_and(|part| part.began.elapsed() >= self.plan.every) {
-            self.publish()?;
+            self.complete()?;
         }
         Ok(())
     }
 
+    fn checkpoint(&mut self, number: u64) -> Result<Vec<Entry>> {
+        self.complete()?;
+        Ok(self.parts.name(self.worker, number))
+    }
+
     fn close(&mut self) -> Result<()> {
-        self.publish()
+        self.complete()
     }
 }

@@ -172,7 +172,9 @@ impl Cluster {
         let mut command = self.command();
         command.args(["worker", "--hosts", "hosts", "--index", &index.to_string()]);
         // By the environment, so that a test can say something else.
-        command.env("TAPEFLOW_WORKERS", self.workers.to_string());
+        if !self.environment.iter().any(|(name, _)| name == "TAPEFLOW_WORKERS") {
+            command.env("TAPEFLOW_WORKERS", self.workers.to_string());
+        }
         command.env("TAPEFLOW_NO_RESTART", (!self.restart).to_string());
         command
     }

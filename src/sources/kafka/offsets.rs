@@ -6,14 +6,15 @@ use std::str::FromStr;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
+use clap::ValueEnum;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
+use serde::{Deserialize, Serialize};
 
 use super::Stop;
 use crate::error::{Error, Result};
 use crate::kafka::{ANSWER, Health, Inspector};
-use crate::words;
 
 /// Where reading begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,16 +75,17 @@ impl Range {
     }
 }
 
-words! {
-    /// What is done where messages that were not read are not there any more.
-    OnGap {
-        /// The job does not go on.
-        Fail = "fail",
-        /// It goes on with the first message there is.
-        Earliest = "earliest",
-        /// It goes on behind the last one.
-        Latest = "latest",
-    }
+/// What is done where messages that were not read are not there any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OnGap {
+    /// The job does not go on.
+    #[default]
+    Fail,
+    /// It goes on with the first message there is.
+    Earliest,
+    /// It goes on behind the last one.
+    Latest,
 }
 
 /// The first offset that the broker keeps of a partition, and the next one.

@@ -1,0 +1,92 @@
+//! One process, killed and run again with another number of workers.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
+use crate::support::Folder;
+
+/// How often a run may be disturbed.
+const RUNS: usize = 40;
+
+fn market(seed: u64, checkpoint: &str) -> Folder {
+    let folder = Folder::new();
+    folder.write("trades.jsonl", lines(&trades(seed)));
+    folder.write("flow.toml", flow(checkpoint));
+    folder
+}
+
+fn check(folder: &Folder, seed: u64, what: &str) {
+    let expected = expected(&trades(seed));
+    for (name, found) in [("lines", rows_of_lines(&folder.path("lines"))), ("lake", rows_of_lake(&folder.path("lake")))] {
+        let wrong = differences(&expected, &found);
+        let some: Vec<&String> = wrong.iter().take(5).collect();
+        assert!(wrong.is_empty(), "{what}: {} differences in {name}: {some:#?}", wrong.len());
+    }
+}
+
+#[test]
+fn killed_at_any_moment_it_goes_on_from_its_last_checkpoint_with_any_number_of_workers() {
+    for seed in [1, 2] {
+        let folder = market(seed, "100ms");
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut resumed = 0;
+        for run in 0..RUNS {
+            let workers = random.random_range(1..=3).to_string();
+            let running = folder.start(&["run", "flow.toml", "--state", "state", "--workers", &workers], &[]);
+            let kill = run + 1 < RUNS && run < 8;
+            if kill {
+                std::thread::sleep(Duration::from_millis(random.random_range(300..1500)));
+                running.signal("KILL");
+            }
+            let ended = running.wait();
+            resumed += usize::from(ended.stderr.contains("goes on from checkpoint"));
+            if ended.status.success() {
+                break;
+            }
+            assert!(kill, "{}", ended.stderr);
+        }
+        assert!(resumed > 3, "it went on from a checkpoint {resumed} times");
+        check(&folder, seed, &format!("seed {seed}"));
+        // It has come to its end: run again, it begins anew, and writes the same once more.
+        assert!(!folder.tapeflow(&["checkpoint", "list", "--state", "state", "--json"]).fine().stdout.is_empty());
+    }
+}
+
+#[test]
+fn asked_to_end_it_goes_on_where_it_was() {
+    let folder = market(3, "1h");
+    for workers in ["1", "3", "2"] {
+        let running = folder.start(&["run", "flow.toml", "--state", "state", "--workers", workers], &[]);
+        std::thread::sleep(Duration::from_millis(1200));
+        running.signal("INT");
+        running.wait().fine();
+    }
+    let ended = folder.tapeflow(&["run", "flow.toml", "--state", "state"]).fine();
+    assert!(ended.stderr.contains("goes on from checkpoint 3"), "{}", ended.stderr);
+    check(&folder, 3, "stopped three times");
+}
+
+#[test]
+fn another_dataflow_or_other_files_are_refused() {
+    let folder = market(4, "100ms");
+    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
+    std::thread::sleep(Duration::from_millis(1000));
+    running.signal("INT");
+    running.wait().fine();
+    let run = || folder.tapeflow(&["run", "flow.toml", "--state", "state"]);
+    folder.write("flow.toml", flow("100ms").replace("sma(price, 5)", "sma(price, 6)"));
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(5), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`means` was `indicators sma(price, 5)"), "{}", refused.stderr);
+    folder.write("flow.toml", flow("100ms").replace("means", "averages"));
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(5), "{}", refused.stderr);
+    assert!(refused.stderr.contains("`means` has state there and is not in the file any more"), "{}", refused.stderr);
+    folder.write("flow.toml", flow("100ms"));
+    folder.write("trades.jsonl", lines(&trades(4)[1..]));
+    let refused = run();
+    assert_eq!(refused.status.code(), Some(5), "{}", refused.stderr);
+    assert!(refused.stderr.contains("are not those that the checkpoint knows"), "{}", refused.stderr);
+}

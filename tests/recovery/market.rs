@@ -1,0 +1,175 @@
+//! A market of a few thousand trades, the dataflow that runs over it, and what must come out.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use arrow::array::AsArray;
+use arrow::datatypes::{Float64Type, Int64Type};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use serde_json::Value as Json;
+
+use crate::support::naive;
+
+pub const ROWS: usize = 12_000;
+/// Event time goes on by this much with each row.
+const STEP: i64 = 500;
+const START: i64 = 1_700_000_000_000_000;
+
+/// A trade.
+pub struct Trade {
+    pub symbol: String,
+    pub time: i64,
+    pub price: f64,
+}
+
+/// The same trades for the same seed.
+pub fn trades(seed: u64) -> Vec<Trade> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut prices = [100.0; 30];
+    let trade = |row: usize| {
+        let symbol = random.random_range(0..prices.len());
+        prices[symbol] *= 1.0 + random.random_range(-0.01..0.01);
+        Trade { symbol: format!("S{symbol}"), time: START + row as i64 * STEP, price: prices[symbol] }
+    };
+    (0..ROWS).map(trade).collect()
+}
+
+pub fn lines(trades: &[Trade]) -> String {
+    let line = |(row, trade): (usize, &Trade)| {
+        let Trade { symbol, time, price } = trade;
+        format!("{{\"n\":{row},\"symbol\":\"{symbol}\",\"time\":{time},\"price\":{price}}}\n")
+    };
+    trades.iter().enumerate().map(line).collect()
+}
+
+/// A dataflow with every kind of operator there is; `operators_are_all_there` sees to that. It takes six seconds.
+pub fn flow(checkpoint: &str) -> String {
+    format!(
+        r#"
+        version = 1
+        name = "market"
+        [job]
+        checkpoint = "{checkpoint}"
+        epoch = "10ms"
+        [sources.trades]
+        type = "file"
+        path = "trades.jsonl"
+        schema = {{ n = "bigint", symbol = "text", time = "timestamp_us", price = "double" }}
+        time = "time"
+        key = "symbol"
+        order = "event_time"
+        lateness = "20ms"
+        speed = 1
+        [operators.real]
+        type = "filter"
+        input = "trades"
+        when = "price > 0"
+        [operators.means]
+        type = "indicators"
+        input = "real"
+        emit = "all"
+        columns = {{ sma_5 = "sma(price, 5)", rsi_14 = "rsi(price, 14)" }}
+        [operators.few]
+        type = "select"
+        input = "means"
+        select = ["n", "symbol", "sma_5", "rsi_14"]
+        [sinks.lines]
+        type = "file"
+        input = "few"
+        path = "lines/"
+        [sinks.lake]
+        type = "parquet"
+        input = "few"
+        path = "lake/"
+        "#
+    )
+}
+
+/// A row of the output: a mean and an RSI.
+pub type Values = (Option<f64>, Option<f64>);
+
+/// What must come out, by the number of the trade.
+pub fn expected(trades: &[Trade]) -> BTreeMap<i64, Values> {
+    let mut histories: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let values = |(row, trade): (usize, &Trade)| {
+        let history = histories.entry(&trade.symbol).or_default();
+        history.push(trade.price);
+        (row as i64, (naive::sma(history, 5), naive::rsi(history, 14)))
+    };
+    trades.iter().enumerate().map(values).collect()
+}
+
+/// What is wrong with `found`: rows that are missing, come twice, or have other values.
+pub fn differences(expected: &BTreeMap<i64, Values>, found: &[(i64, Values)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut seen: BTreeMap<i64, usize> = BTreeMap::new();
+    for (number, values) in found {
+        *seen.entry(*number).or_default() += 1;
+        match expected.get(number) {
+            Some(wanted) if same(wanted.0, values.0) && same(wanted.1, values.1) => {}
+            wanted => wrong.push(format!("row {number} is {values:?}, not {wanted:?}")),
+        }
+    }
+    wrong.extend(seen.iter().filter(|(_, count)| **count > 1).map(|(row, count)| format!("row {row} comes {count} times")));
+    wrong.extend(expected.keys().filter(|row| !seen.contains_key(row)).map(|row| format!("row {row} is missing")));
+    wrong
+}
+
+fn same(one: Option<f64>, other: Option<f64>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(1.0),
+        (one, other) => one == other,
+    }
+}
+
+/// The rows in all JSON lines below a folder.
+pub fn rows_of_lines(folder: &Path) -> Vec<(i64, Values)> {
+    let mut rows = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let text = std::fs::read_to_string(entry.path()).expect("text");
+        for line in text.lines() {
+            let row: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+            rows.push((row["n"].as_i64().expect("a number"), (row["sma_5"].as_f64(), row["rsi_14"].as_f64())));
+        }
+    }
+    rows
+}
+
+/// The rows in all Parquet files of a folder that can be seen.
+pub fn rows_of_lake(folder: &Path) -> Vec<(i64, Values)> {
+    let mut rows = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let file = std::fs::File::open(entry.path()).expect("a file");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
+        for data in reader.map(|data| data.expect("rows")) {
+            let numbers = data["n"].as_primitive::<Int64Type>();
+            let (means, rsis) = (data["sma_5"].as_primitive::<Float64Type>(), data["rsi_14"].as_primitive::<Float64Type>());
+            rows.extend(numbers.values().iter().zip(means.iter().zip(rsis)).map(|(number, values)| (*number, values)));
+        }
+    }
+    rows
+}
+
+#[test]
+fn operators_are_all_there() {
+    let flow = flow("1s");
+    for (kind, _, _) in tapeflow::operators::KINDS {
+        assert!(flow.contains(&format!("type = \"{kind}\"")), "recovery is not tested with `{kind}`");
+    }
+}
+
+#[test]
+fn a_difference_is_seen() {
+    let expected = expected(&trades(1));
+    let right: Vec<(i64, Values)> = expected.iter().map(|(row, values)| (*row, *values)).collect();
+    assert_eq!(differences(&expected, &right), Vec::<String>::new());
+    assert_eq!(differences(&expected, &right[1..]).len(), 1, "a gap");
+    assert_eq!(differences(&expected, &[&right[..], &right[..1]].concat()).len(), 1, "a repeat");
+    let mut other = right.clone();
+    other[500].1.0 = other[500].1.0.map(|mean| mean * (1.0 + 1e-8));
+    assert_eq!(differences(&expected, &other).len(), 1, "another value");
+}
