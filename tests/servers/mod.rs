@@ -5,5 +5,6 @@ mod cassandra;
 mod dead_letters;
 mod end_to_end;
 mod kafka;
+mod secrets;
 mod topics;
 mod validate;
