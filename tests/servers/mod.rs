@@ -5,6 +5,7 @@ mod cassandra;
 mod dead_letters;
 mod end_to_end;
 mod kafka;
+mod options;
 mod secrets;
 mod topics;
 mod validate;
