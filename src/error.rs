@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::spec::Mistakes;
+use crate::spec::{Mistakes, masked};
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -93,7 +93,7 @@ impl fmt::Display for Error {
             | Error::Connect(message)
             | Error::Unsafe(message)
             | Error::TimedOut(message)
-            | Error::Job(message) => f.write_str(message),
+            | Error::Job(message) => f.write_str(&masked(message)),
             Error::Dataflow(mistakes) => mistakes.fmt(f),
             Error::Signal(number) => write!(f, "ended by signal {number}"),
         }

@@ -12,6 +12,7 @@ mod init;
 mod job;
 mod jobs;
 mod letters;
+mod logs;
 mod print;
 mod progress;
 mod records;
@@ -170,7 +171,7 @@ pub fn main() -> ExitCode {
 fn start_logs(level: Level, format: LogFormat) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env();
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level.to_string()));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| logs::Masked);
     let logs = logs.with_ansi(print::colours());
     // Only a second start in one process fails, and then logs are there already.
     let _ = match format {

@@ -5,6 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Result};
+use crate::spec::masked;
 
 static QUIET: AtomicBool = AtomicBool::new(false);
 
@@ -30,7 +31,7 @@ pub fn say(text: &str) -> Result<()> {
 /// Tells a person something on stderr.
 pub fn tell(text: impl Display) {
     if !quiet() {
-        let _ = writeln!(stderr().lock(), "{text}");
+        let _ = writeln!(stderr().lock(), "{}", masked(&text.to_string()));
     }
 }
 

@@ -23,7 +23,7 @@ pub use topic::{CreateTopic, Inspector, cannot_connect, create_topic};
 pub use transactions::{Failure, Transactions, Wanted};
 
 use crate::error::{Error, Result};
-use crate::spec::{At, Fields, Findings, FromToml, Named, expected};
+use crate::spec::{Addresses, At, Fields, Findings, FromToml, Named, expected};
 
 /// How long the brokers may take to answer when a job starts.
 pub const ANSWER: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub const PRODUCER_REFUSED: &[Refused] = &[
 
 /// `brokers` and `properties`, as written.
 pub struct ConnectionSpec {
-    brokers: At<String>,
+    brokers: At<Addresses>,
     properties: Vec<(At<String>, At<Property>)>,
 }
 
@@ -105,7 +105,7 @@ impl ConnectionSpec {
         }
         let properties = self.properties.iter().map(|(name, value)| (name.value.clone(), value.value.0.clone()));
         (findings.len() == before)
-            .then(|| Connection { brokers: self.brokers.value.clone(), properties: properties.collect() })
+            .then(|| Connection { brokers: self.brokers.value.0.clone(), properties: properties.collect() })
     }
 }
 

@@ -2,10 +2,16 @@
 
 use std::path::Path;
 
-/// Replaces every reference in `text`. `variable` looks a name up in the environment; relative paths begin at `base`.
+/// Replaces every reference in `text`. `variable` looks a name up in the environment; relative paths begin at `base`;
+/// `found` is told each value that came from outside, and the reference to it.
 ///
 /// Errors name the missing variable or file; they never show a value.
-pub fn expand(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+pub fn expand(
+    text: &str,
+    base: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+    found: &dyn Fn(&str, &str),
+) -> Result<String, String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -16,7 +22,7 @@ pub fn expand(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>
             rest = after;
         } else if let Some(after) = rest.strip_prefix('{') {
             let end = after.find('}').ok_or("`${` is not closed by `}`")?;
-            out.push_str(&look_up(&after[..end], base, variable)?);
+            out.push_str(&look_up(&after[..end], base, variable, found)?);
             rest = &after[end + 1..];
         } else {
             out.push('$');
@@ -26,18 +32,26 @@ pub fn expand(text: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>
     Ok(out)
 }
 
-fn look_up(reference: &str, base: &Path, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
+fn look_up(
+    reference: &str,
+    base: &Path,
+    variable: &dyn Fn(&str) -> Option<String>,
+    found: &dyn Fn(&str, &str),
+) -> Result<String, String> {
     if let Some(path) = reference.strip_prefix("file:") {
         let path = base.join(path);
         let cannot = |error| format!("cannot read {}: {error}", path.display());
         let content = std::fs::read_to_string(&path).map_err(cannot)?;
-        return Ok(content.trim_end_matches(['\n', '\r']).to_string());
+        let content = content.trim_end_matches(['\n', '\r']);
+        found(content, &format!("${{{reference}}}"));
+        return Ok(content.to_string());
     }
     let (name, default) = match reference.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (reference, None),
     };
     variable(name)
+        .inspect(|value| found(value, &format!("${{{name}}}")))
         .or_else(|| default.map(str::to_string))
         .ok_or_else(|| format!("the environment variable {name} is not set; set it, or write ${{{name}:-default}}"))
 }
@@ -58,13 +72,13 @@ mod tests {
             ("a$$b $c", "a$b $c"),
             ("${HOST}${HOST:-x}", "dbdb"),
         ] {
-            assert_eq!(expand(text, Path::new(""), &environment).as_deref(), Ok(expected));
+            assert_eq!(expand(text, Path::new(""), &environment, &|_, _| ()).as_deref(), Ok(expected));
         }
     }
 
     #[test]
     fn a_missing_name_is_an_error() {
-        let expand = |text| expand(text, Path::new(""), &environment);
+        let expand = |text| expand(text, Path::new(""), &environment, &|_, _| ());
         assert!(expand("${PORT}").is_err_and(|error| error.contains("PORT")));
         assert!(expand("${PORT").is_err());
         assert!(expand("${file:/does/not/exist}").is_err());
@@ -74,6 +88,10 @@ mod tests {
     fn files_are_found_beside_the_dataflow_file() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("key"), "opened\n").expect("written");
-        assert_eq!(expand("${file:key}", folder.path(), &environment).as_deref(), Ok("opened"));
+        let outside = std::cell::RefCell::new(Vec::new());
+        let found = |value: &str, reference: &str| outside.borrow_mut().push(format!("{reference} {value}"));
+        let text = "${file:key} ${HOST:-x} ${PORT:-9042}";
+        assert_eq!(expand(text, folder.path(), &environment, &found).as_deref(), Ok("opened db 9042"));
+        assert_eq!(outside.into_inner(), ["${file:key} opened", "${HOST} db"]);
     }
 }

@@ -3,6 +3,7 @@
 use arrow::datatypes::Field;
 use serde_json::json;
 
+use super::masks::as_written;
 use super::plan::{Edge, Input, Plan, PlannedNode, Role};
 use crate::formats::ColumnType;
 
@@ -22,12 +23,13 @@ crate::words! {
 
 /// The plan as text in `format`.
 pub fn explain(plan: &Plan, format: Format) -> String {
-    match format {
+    let shown = match format {
         Format::Text => text(plan),
         Format::Mermaid => mermaid(plan),
         Format::Dot => dot(plan),
         Format::Json => format!("{:#}", as_json(plan)),
-    }
+    };
+    as_written(&shown).into_owned()
 }
 
 fn text(plan: &Plan) -> String {

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::expand::expand;
+use super::masks;
 use super::mistakes::{At, Findings, Span, did_you_mean};
 
 /// A key that a table may hold.
@@ -188,12 +189,31 @@ impl FromToml for Raw {
 
 impl FromToml for String {
     fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
-        let Raw(text) = Raw::from_toml(value, findings)?;
-        let expanded = expand(&text, findings.base(), &|name| std::env::var(name).ok());
-        expanded.map_err(|message| findings.mistake(&value.span(), message)).ok()
+        text(value, findings, false)
     }
     fn schema() -> Json {
         json!({ "type": "string" })
+    }
+}
+
+/// A text, its `${...}` replaced; what they stand for is shown in messages only of an address.
+fn text(value: &Spanned<DeValue<'_>>, findings: &Findings, address: bool) -> Option<String> {
+    let Raw(text) = Raw::from_toml(value, findings)?;
+    let found = |value: &str, reference: &str| masks::note(value, reference, address);
+    let expanded = expand(&text, findings.base(), &|name| std::env::var(name).ok(), &found);
+    expanded.map_err(|message| findings.mistake(&value.span(), message)).ok()
+}
+
+/// Where servers are: a text that is no secret.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Addresses(pub String);
+
+impl FromToml for Addresses {
+    fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
+        text(value, findings, true).map(Addresses)
+    }
+    fn schema() -> Json {
+        String::schema()
     }
 }
 

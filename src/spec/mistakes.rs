@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use super::masks::masked;
+
 /// Bytes of the dataflow file.
 pub type Span = Range<usize>;
 
@@ -126,7 +128,7 @@ impl Mistake {
             path: path.to_path_buf(),
             line: text[..start].matches('\n').count() + 1,
             column,
-            message,
+            message: masked(&message).into_owned(),
             width: text[start..end].chars().count().max(1),
             source,
         }

@@ -4,6 +4,7 @@ mod expand;
 mod explain;
 pub mod expression;
 mod fields;
+mod masks;
 mod mistakes;
 mod plan;
 mod read;
@@ -12,7 +13,8 @@ mod select;
 mod values;
 
 pub use explain::{Format, explain};
-pub use fields::{Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
+pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
+pub use masks::masked;
 pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest};
 pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedNode, Port, Role};
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};

@@ -70,10 +70,31 @@ fn bad_records_become_dead_letters_in_a_topic_with_their_bytes() {
     let (messages, good, bad) = mixed();
     topic.write(&messages);
     let settings = format!("dead_letters = {{ kafka = \"{}\" }}", dead.name);
-    let flow = Flow::with(&(source(&topic.name, "") + &to_file("ticks")), &settings);
+    let read = "[sinks.letters]\ntype = \"file\"\ninput = \"ticks.dead_letters\"\npath = \"letters.jsonl\"\n";
+    let flow = Flow::with(&(source(&topic.name, "") + &to_file("ticks") + read), &settings);
     assert_eq!(flow.run(3)["totals"]["rows_in"], good);
     let letters = dead.read();
     assert_eq!(letters.len(), bad);
+    // The same ones, as rows.
+    let rows = flow.rows("letters.jsonl");
+    assert_eq!(rows.len(), bad);
+    for row in &rows {
+        let of_row = |letter: &&Written| {
+            let number = |header: &str| letter.headers[header].parse::<i64>().ok();
+            (number("source_partition"), number("source_offset")) == (row["partition"].as_i64(), row["offset"].as_i64())
+        };
+        let letter = letters.iter().find(of_row).expect("it is kept as well");
+        let text = |bytes: &Option<Vec<u8>>| match bytes.as_deref().map(std::str::from_utf8) {
+            None => serde_json::Value::Null,
+            Some(Ok(text)) => text.into(),
+            Some(Err(_)) => "0xfffe7b".into(),
+        };
+        assert_eq!((&row["payload"], &row["key"]), (&text(&letter.payload), &text(&letter.key)));
+        assert_eq!((&row["job"], &row["topic"]), (&flow.job.as_str().into(), &topic.name.as_str().into()));
+        assert_eq!(row["reason"], letter.headers["reason"]);
+        let sent = chrono::DateTime::parse_from_rfc3339(row["timestamp"].as_str().expect("a time")).expect("a time");
+        assert_eq!(sent.timestamp_millis().to_string(), letter.headers["source_timestamp"]);
+    }
     let place = |message: &Written| {
         let number = |name: &str| message.headers[name].parse::<usize>().expect("a number");
         (number("source_partition"), number("source_offset"))

@@ -6,5 +6,7 @@ mod dead_letters;
 mod end_to_end;
 mod exactly_once;
 mod kafka;
+mod options;
+mod secrets;
 mod topics;
 mod validate;

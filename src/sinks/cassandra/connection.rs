@@ -15,7 +15,7 @@ use toml::de::DeValue;
 
 use super::tls;
 use crate::error::{Error, Result};
-use crate::spec::{At, Check, Fields, Findings, FromToml, OneOrMany, expected};
+use crate::spec::{Addresses, At, Check, Fields, Findings, FromToml, OneOrMany, expected};
 
 const PORT: u16 = 9042;
 
@@ -83,7 +83,7 @@ impl FromToml for TlsSpec {
 
 /// Where the servers are and how to reach them, as written.
 pub struct ConnectionSpec {
-    contact_points: At<OneOrMany<String>>,
+    contact_points: At<OneOrMany<Addresses>>,
     local_dc: Option<String>,
     user: Option<At<String>>,
     password: Option<At<Secret>>,
@@ -119,7 +119,7 @@ impl ConnectionSpec {
         let before = findings.len();
         let mut contact_points = Vec::new();
         for text in &self.contact_points.0 {
-            for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            for part in text.value.0.split(',').map(str::trim).filter(|part| !part.is_empty()) {
                 match address(part) {
                     Some(address) => contact_points.push(address),
                     None => findings.mistake(&text.span, format!("`{part}` is no host:port")),
