@@ -49,6 +49,23 @@ impl StateKeeper {
     }
 }
 
+impl StateKeeper {
+    /// The node has ended: what `take` tells does not change any more.
+    pub fn end(mut self, mut take: impl FnMut(u64) -> Result<Snapshot>) {
+        loop {
+            self.pass(Epoch::MAX, &mut take);
+            let last = match take(self.passed) {
+                Ok(last) => last,
+                Err(error) => return self.job.fail(error.of_node(&self.node)),
+            };
+            let is_known = || self.job.boundaries.after(self.passed).is_some();
+            if self.checkpointing.end(&self.node, self.worker, &last, is_known) {
+                return;
+            }
+        }
+    }
+}
+
 /// What has changed in the state of `operator`.
 pub fn changes(operator: &mut dyn Operator) -> Result<Snapshot> {
     let kind = operator.state();

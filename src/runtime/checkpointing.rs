@@ -66,6 +66,8 @@ pub struct Checkpointing {
 struct Parts {
     open: BTreeMap<u64, Open>,
     complete: Vec<Part>,
+    /// Nodes, by their names and workers, that have ended.
+    ended: Vec<(String, usize, Snapshot)>,
 }
 
 #[derive(Default)]
@@ -95,6 +97,25 @@ impl Checkpointing {
 
     /// Takes the state of `node` on `worker` for checkpoint `number`.
     pub fn keep(self: &Arc<Self>, number: u64, node: &str, worker: usize, snapshot: Snapshot) {
+        for (node, worker, snapshot) in self.begin(number) {
+            self.put(number, &node, worker, snapshot);
+        }
+        self.put(number, node, worker, snapshot);
+    }
+
+    /// The first state of a checkpoint brings along what has ended before.
+    fn begin(&self, number: u64) -> Vec<(String, usize, Snapshot)> {
+        let mut parts = self.parts();
+        match parts.open.contains_key(&number) {
+            true => Vec::new(),
+            false => {
+                parts.open.insert(number, Open::default());
+                parts.ended.clone()
+            }
+        }
+    }
+
+    fn put(self: &Arc<Self>, number: u64, node: &str, worker: usize, snapshot: Snapshot) {
         if snapshot.groups.values().all(Vec::is_empty) {
             return self.add(number, None);
         }
@@ -112,6 +133,17 @@ impl Checkpointing {
             Ok(runtime) => drop(runtime.spawn(write)),
             Err(error) => self.fail(error),
         }
+    }
+
+    /// The state of `node` on `worker` does not change any more, and nobody asks it again: it goes into every checkpoint
+    /// to come. Not if a boundary has become known that it did not go into: the caller looks once more.
+    pub fn end(&self, node: &str, worker: usize, snapshot: &Snapshot, is_known: impl Fn() -> bool) -> bool {
+        let mut parts = self.parts();
+        if is_known() {
+            return false;
+        }
+        parts.ended.push((node.to_string(), worker, snapshot.clone()));
+        true
     }
 
     /// Takes the parts that are complete.

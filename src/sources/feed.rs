@@ -111,7 +111,7 @@ impl Feeding {
             self.capability = None;
         }
         self.end_at_the_last_boundary();
-        let Some(capability) = &mut self.capability else { return self.pass(Epoch::MAX) };
+        let Some(capability) = &mut self.capability else { return };
         if !self.announced {
             self.announced = true;
             for origin in self.reader.origins() {
@@ -156,6 +156,15 @@ impl Feeding {
         }
     }
 
+    /// Lets go of the capability. The operator is not asked again after that.
+    fn end(&mut self) {
+        if let Some(keeper) = self.feed.keeper.take() {
+            let reader = &self.reader;
+            keeper.end(|_| reader.position().map(positions));
+        }
+        self.capability = None;
+    }
+
     /// Nothing before `epoch` is read any more: where the reader stands belongs to the checkpoints before it.
     fn pass(&mut self, epoch: Epoch) {
         let (keeper, reader) = (&mut self.feed.keeper, &self.reader);
@@ -173,7 +182,7 @@ impl Feeding {
         // longer than the horizon is ahead.
         let paced = self.idle.is_some_and(|idle| idle.elapsed() > 2 * AHEAD);
         if self.reader.cut() == Cut::Clock || self.ahead.is_some() || paced {
-            self.capability = None;
+            self.end();
         }
     }
 
@@ -240,8 +249,7 @@ impl Feeding {
                 for origin in self.reader.origins() {
                     send(capability, ROWS, Body::Mark(Mark::Close { origin }));
                 }
-                self.capability = None;
-                self.pass(Epoch::MAX);
+                self.end();
                 false
             }
         }
