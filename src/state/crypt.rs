@@ -1,5 +1,6 @@
 //! State sealed with a key: AES-256-GCM through OpenSSL, a nonce of its own for each object, its path as associated
-//! data, so that no object can be put in another's place.
+//! data, so that no object can be put in another's place. Nonces are random: one key is good for 2^32 objects, which
+//! are many years of checkpoints.
 //!
 //! ```text
 //! magic 8 bytes, version 1 byte, id of the key 8 bytes, nonce 12 bytes, sealed bytes, tag 16 bytes

@@ -14,6 +14,8 @@ use super::Stored;
 
 /// A request and its answer, in the client's words; files of state are larger than it expects.
 const TIMEOUT: &str = "300s";
+/// Variables that are meant for object stores begin so.
+const PREFIXES: [&str; 3] = ["aws_", "azure_", "google_"];
 /// What is larger is sent in parts.
 const WHOLE: usize = 64 << 20;
 const PART: usize = 16 << 20;
@@ -31,7 +33,9 @@ impl Remote {
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Remote, String> {
         let url = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
         known(scheme(&url), options)?;
-        let environment = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
+        // The stores' keys have short names, too, and a variable `TOKEN` need not be meant for them.
+        let ours = |(name, _): &(String, String)| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+        let environment = std::env::vars().map(|(name, value)| (name.to_lowercase(), value)).filter(ours);
         let given = options.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
         let all = [("timeout".to_string(), TIMEOUT.to_string())].into_iter().chain(environment).chain(given);
         let (store, prefix) = object_store::parse_url_opts(&url, all).map_err(|error| error.to_string())?;

@@ -15,6 +15,7 @@ use tokio::task::spawn_blocking;
 use super::crypt::{Key, OVERHEAD, sealed_with};
 use super::envelope::{of_file, unwrap, wrap};
 use super::folder::Folder;
+use super::place::{good, named, remedy, shown};
 use super::remote::Remote;
 use crate::error::{Error, Result};
 
@@ -91,9 +92,16 @@ impl Store {
         Store(Arc::new(Inner { name: name.to_string(), place, key, checked: OnceCell::new() }))
     }
 
-    /// Whether it can be read and written, and is sealed with the key that was given.
+    /// Whether it can be written and read, and is sealed with the key that was given.
     pub async fn check(&self) -> Result<()> {
-        self.known(true).await
+        let path = format!("checks/{}", uuid::Uuid::new_v4().simple());
+        self.put(&path, path.clone().into_bytes()).await?;
+        let read = self.get(&path).await?;
+        self.delete(&path).await?;
+        match read == Some(path.clone().into_bytes()) {
+            true => Ok(()),
+            false => Err(Error::connect(format!("state store {self}: {path} was written, and cannot be read again"))),
+        }
     }
 
     /// Writes an object, in one step: it is there whole, or as it was before. When this returns, it is durable.
@@ -107,7 +115,7 @@ impl Store {
     }
 
     async fn write(&self, path: &str, bytes: Vec<u8>, create: bool) -> Result<bool> {
-        good(path)?;
+        writable(path)?;
         self.known(true).await?;
         let bytes = match &self.0.key {
             None => bytes,
@@ -264,52 +272,15 @@ impl Store {
     }
 }
 
+/// What the store says of itself is not for others to change.
+fn writable(path: &str) -> Result<()> {
+    match path {
+        ABOUT => Err(Error::Usage(format!("{ABOUT} says how a state store is written: no object has that name"))),
+        path => good(path),
+    }
+}
+
 const NO_KEY: &str = "set `encryption_key_file` in tapeflow.toml, or TAPEFLOW_ENCRYPTION_KEY_FILE";
-
-fn named(path: &str) -> &str {
-    if path.is_empty() { "it" } else { path }
-}
-
-fn remedy(kind: std::io::ErrorKind) -> &'static str {
-    use std::io::ErrorKind::*;
-    match kind {
-        PermissionDenied => "; let the user who runs tapeflow read and write there",
-        StorageFull | QuotaExceeded => "; make room there, or let `tapeflow checkpoint prune` do so",
-        ReadOnlyFilesystem => "; choose a place that can be written",
-        Unsupported => "; its file system lacks what is needed (hard links): choose another",
-        NotADirectory | AlreadyExists => "; a file stands where a folder is needed",
-        _ => "",
-    }
-}
-
-/// Paths are made by the program; what comes from outside in them must not lead anywhere else.
-fn good(path: &str) -> Result<()> {
-    let part = |part: &str| {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "._-=+@,".contains(c);
-        !part.is_empty() && !part.starts_with('.') && part.chars().all(plain)
-    };
-    if path != ABOUT && path.split('/').all(part) {
-        return Ok(());
-    }
-    Err(Error::Usage(format!("`{path}` is no path in a state store: parts are letters, digits and . _ - = + @ ,")))
-}
-
-/// A location without what may be secret in it.
-pub fn shown(location: &str) -> String {
-    let open = location.split('?').next().unwrap_or_default();
-    match open.split_once("://") {
-        None => open.to_string(),
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_once('/').map_or((rest, None), |(host, path)| (host, Some(path)));
-            // In az://container@account the first part is no secret; a password comes after a colon.
-            let host = match host.rsplit_once('@') {
-                Some((user, host)) if user.contains(':') => host,
-                _ => host,
-            };
-            format!("{scheme}://{host}{}", path.map(|path| format!("/{path}")).unwrap_or_default())
-        }
-    }
-}
 
 impl fmt::Display for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

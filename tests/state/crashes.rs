@@ -81,7 +81,7 @@ fn mortal(inner: &Arc<InMemory>, lives: u64) -> Store {
 
 /// The state after so many steps: a counter, and a key that comes and goes.
 fn state(step: u64) -> Snapshot {
-    let comes_and_goes = if step % 2 == 0 { "here" } else { "" };
+    let comes_and_goes = if step.is_multiple_of(2) { "here" } else { "" };
     snapshot(false, &[(7, &[("steps", &step.to_string()), ("odd", comes_and_goes)])])
 }
 
@@ -134,7 +134,7 @@ fn a_process_may_end_at_any_step_of_any_life() {
             committed = step;
             if let Some(found) = found {
                 let state = check.load(&found, "means", |_| true).await.expect("loaded").expect("there");
-                let odd = step.is_some_and(|step| step % 2 == 0);
+                let odd = step.is_some_and(|step| step.is_multiple_of(2));
                 let shown = shown(&state);
                 assert_eq!(shown.get("7/steps").cloned(), step.map(|step| step.to_string()));
                 assert_eq!(shown.contains_key("7/odd"), odd);
