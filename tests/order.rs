@@ -101,9 +101,19 @@ fn node(worker: usize) -> NodeContext {
         on_error: OnError::Fail,
         letters: Arc::new(InFolder::new("nowhere".as_ref(), "order")),
         meter: meter.clone(),
+        read: None,
     };
     let tap = job.tap("recorder");
-    NodeContext { name: "recorder".to_string(), index: 7, job, meter, tap, refusals, by_time: Arc::new([]) }
+    NodeContext {
+        name: "recorder".to_string(),
+        index: 7,
+        job,
+        meter,
+        tap,
+        refusals,
+        by_time: Arc::new([]),
+        ports: Vec::new(),
+    }
 }
 
 /// What the operator on each worker has seen.
