@@ -72,6 +72,7 @@ impl Error {
             Error::Run(message) => Error::Run(tell(message)),
             Error::Usage(message) => Error::Usage(tell(message)),
             Error::Connect(message) => Error::Connect(tell(message)),
+            Error::Unsafe(message) => Error::Unsafe(tell(message)),
             Error::TimedOut(message) => Error::TimedOut(tell(message)),
             Error::Job(message) => Error::Job(tell(message)),
             other @ (Error::Dataflow(_) | Error::Signal(_)) => other,
