@@ -132,6 +132,9 @@ fn a_process_may_end_at_any_step_of_any_life() {
             // What was being committed when it ended may be there, or not.
             assert!(step == committed || step == Some(committed.unwrap_or(0) + 1), "{step:?}, {committed:?}");
             committed = step;
+            for manifest in check.list().await.expect("a list") {
+                assert_eq!(check.verify(&manifest).await.expect("read"), [""; 0], "after {changes}");
+            }
             if let Some(found) = found {
                 let state = check.load(&found, "means", |_| true).await.expect("loaded").expect("there");
                 let odd = step.is_some_and(|step| step.is_multiple_of(2));
