@@ -103,7 +103,16 @@ fn node(worker: usize) -> NodeContext {
         meter: meter.clone(),
     };
     let tap = job.tap("recorder");
-    NodeContext { name: "recorder".to_string(), index: 7, job, meter, tap, refusals, by_time: Arc::new([]) }
+    NodeContext {
+        name: "recorder".to_string(),
+        index: 7,
+        job,
+        meter,
+        tap,
+        refusals,
+        by_time: Arc::new([]),
+        standing: Arc::default(),
+    }
 }
 
 /// What the operator on each worker has seen.

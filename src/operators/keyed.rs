@@ -25,6 +25,7 @@ use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::metrics::Meter;
 use crate::runtime::Job;
+use crate::runtime::standing::Standing;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
 use crate::sources::{SEQ, TIME};
@@ -42,6 +43,8 @@ pub struct NodeContext {
     pub meter: Meter,
     /// Where its rows can be looked at.
     pub tap: Arc<Tap>,
+    /// What it holds, for those who watch over it.
+    pub standing: Arc<Standing>,
     /// Where rows go on which an expression fails.
     pub refusals: Refusals,
     /// The sources of the job whose rows are ordered by event time.
@@ -136,7 +139,10 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 output.session(&capability).give_container(&mut Batch::new(Body::Mark(mark)));
             }
             input.for_each(|capability, batch| epochs.push(*capability.time(), || capability.retain(0), batch.take()));
+            node.standing.note(epochs.oldest(), false);
+            let mut moved = false;
             while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
+                moved = true;
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
                     for rows in node.run(|out| operator.rows(rows, out)).rows {
@@ -158,6 +164,7 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                     session.give_container(&mut Batch::new(Body::Mark(mark)));
                 }
             }
+            node.standing.note(epochs.oldest(), moved);
         }
     })
 }
@@ -266,6 +273,11 @@ impl<C: Clone> Epochs<C> {
             Body::Rows(rows) => waiting.rows.push(rows),
             Body::Mark(mark) => waiting.marks.push(mark),
         }
+    }
+
+    /// The oldest epoch of which rows wait.
+    fn oldest(&self) -> Option<Epoch> {
+        self.waiting.iter().find(|(_, waiting)| !waiting.rows.is_empty()).map(|(epoch, _)| *epoch)
     }
 
     /// The next epoch, in order, of which something can be taken. `earlier` tells whether an earlier epoch may

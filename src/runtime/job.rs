@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
 use super::epochs;
+use super::standing::Standing;
 use super::tap::Tap;
 use crate::batch::Epoch;
 use crate::error::Error;
@@ -47,6 +49,7 @@ pub struct Job {
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
     taps: Mutex<BTreeMap<String, Arc<Tap>>>,
     sources: Mutex<Vec<SyncActivator>>,
+    standing: Mutex<BTreeMap<(String, usize), Arc<Standing>>>,
     crew: Mutex<Crew>,
 }
 
@@ -68,6 +71,7 @@ impl Job {
             meters: Mutex::default(),
             taps: Mutex::default(),
             sources: Mutex::default(),
+            standing: Mutex::default(),
             crew: Mutex::default(),
         })
     }
@@ -164,6 +168,23 @@ impl Job {
         for (node, workers) in lock(&self.meters).iter() {
             workers.keys().for_each(|worker| Meter::forget(&self.name, node, *worker));
         }
+    }
+
+    /// What `node` holds on `worker`.
+    pub fn standing(&self, node: &str, worker: usize) -> Arc<Standing> {
+        Arc::clone(lock(&self.standing).entry((node.to_string(), worker)).or_default())
+    }
+
+    /// The nodes of which the oldest input has not moved for longer than `longest`: name, worker, and for how long.
+    pub fn stalled(&self, longest: Duration) -> Vec<(String, usize, Duration)> {
+        if self.ended().is_some() {
+            return Vec::new();
+        }
+        let standing = lock(&self.standing);
+        let stands = |((node, worker), standing): (&(String, usize), &Arc<Standing>)| {
+            Some((node.clone(), *worker, standing.stands(longest)?))
+        };
+        standing.iter().filter_map(stands).collect()
     }
 
     /// Where the rows that leave `node` can be looked at.

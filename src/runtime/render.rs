@@ -80,6 +80,7 @@ impl<'s> Renderer<'_, 's> {
             refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
             meter,
             tap: self.prepared.job.tap(&node.name),
+            standing: self.prepared.job.standing(&node.name, self.scope.index()),
             by_time: Arc::clone(&self.by_time),
         }
     }
@@ -113,7 +114,8 @@ impl<'s> Renderer<'_, 's> {
                 let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
                 // With counters of its own: every row has left the source before.
                 let meter = self.prepared.job.meter(&format!("{}.order", node.name), self.scope.index());
-                let context = NodeContext { meter, ..self.context(index, node, OnError::DeadLetter) };
+                let standing = Arc::default();
+                let context = NodeContext { meter, standing, ..self.context(index, node, OnError::DeadLetter) };
                 keyed(stream, &edge, context, order.build())
             }
         }
