@@ -87,6 +87,7 @@ impl Feeding {
     fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, Body)) {
         if self.feed.node.job.stopping() {
             self.capability = None;
+            self.feed.node.standing.note(None, false);
         }
         let Some(capability) = &mut self.capability else { return };
         if !self.announced {
