@@ -193,7 +193,9 @@ fn watch(process: &Process, running: Workers, signals: &Signals, drain: Duration
             }
         }
     }
-    running.join()
+    let ended = running.join();
+    process.jobs.finish();
+    ended
 }
 
 /// The stalls that the log tells of: each once, and its end.

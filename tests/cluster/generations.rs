@@ -1,7 +1,7 @@
 //! A lost process ends a generation; the next one begins by itself.
 
 use super::market;
-use super::support::{Cluster, Process, wait_until};
+use crate::support::cluster::{Cluster, Process, wait_until};
 
 fn start(processes: usize) -> Cluster {
     let mut cluster = Cluster::plan(processes, 1);

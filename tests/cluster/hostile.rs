@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use super::market;
-use super::support::{Cluster, TOKEN, run, tapeflow, wait_until};
+use crate::support::cluster::{Cluster, TOKEN, run, tapeflow, wait_until};
 
 /// How many come, where nobody says.
 const STRANGERS: usize = 900;

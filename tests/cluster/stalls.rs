@@ -5,7 +5,7 @@ use std::io::Read;
 use std::process::Command;
 
 use super::market;
-use super::support::{Cluster, wait_until};
+use crate::support::cluster::{Cluster, wait_until};
 
 #[test]
 fn a_node_whose_input_does_not_move_is_told() {

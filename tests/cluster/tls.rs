@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::market;
-use super::support::{Cluster, Process, TOKEN, ask, free_port, run, tapeflow, wait_until};
+use crate::support::cluster::{Cluster, Process, TOKEN, ask, free_port, run, tapeflow, wait_until};
 
 /// A cluster of which every process has the certificate `worker`, and that knows nobody else's authority.
 fn plan(processes: usize) -> Cluster {

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::support::{Process, free_port, run, tapeflow, wait_until};
 use super::{endless, market};
+use crate::support::cluster::{Process, free_port, run, tapeflow, wait_until};
 
 /// A cluster of `processes` that `tapeflow up` has started in `folder`.
 struct Up {
@@ -39,7 +39,7 @@ impl Up {
             wait_until(&format!("process {index} is in generation {number}"), || {
                 let token = token.trim();
                 let head = format!("GET /version HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
-                let answer = super::support::ask(self.port + index, &head, "").unwrap_or_default();
+                let answer = crate::support::cluster::ask(self.port + index, &head, "").unwrap_or_default();
                 answer.2.contains(&format!("\"generation\":{number},"))
             });
         }
