@@ -1,5 +1,6 @@
 # make demo   build, and run a synthetic market through indicators: no server, nothing to configure
 # make test   all tests, against a real Kafka and a real Cassandra (JDK 17 and Maven)
+# make hostile  ten thousand hostile connections while a job runs
 # make clean  remove all that these made
 
 CARGO  ?= cargo
@@ -7,7 +8,7 @@ BUILD  := $(CARGO) build --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DEPS   := $(or $(TAPEFLOW_DEPS),.deps)
 
-.PHONY: help build demo test unit lint servers stop bench clean
+.PHONY: help build demo test unit lint hostile servers stop bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -31,6 +32,10 @@ test:
 unit:
 	@cluster/prerequisites build
 	$(CARGO) test --release --locked -- --skip servers $(ARGS)
+
+hostile:
+	@cluster/prerequisites build
+	TAPEFLOW_HOSTILE=10000 $(CARGO) test --release --locked -- cluster::hostile
 
 lint:
 	$(CARGO) fmt --check

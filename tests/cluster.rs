@@ -3,7 +3,9 @@
 mod control;
 mod endings;
 mod generations;
+mod hostile;
 mod jobs;
+mod stalls;
 mod strangers;
 mod tls;
 mod up;

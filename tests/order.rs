@@ -124,6 +124,7 @@ fn node(worker: usize) -> NodeContext {
         tap,
         refusals,
         by_time: Arc::new([]),
+        standing: Arc::default(),
         ports: Vec::new(),
         lanes: Arc::default(),
     }

@@ -1,6 +1,7 @@
 //! `tapeflow worker`: one process of a cluster.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,7 +72,9 @@ pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
     }
     let (index, workers) = (args.index, usize::from(args.workers));
     let cluster = config.cluster.value.clone();
-    let process = Arc::new(Process::new(cluster, index, hosts, workers, build_id()?));
+    let mut process = Process::new(cluster, index, hosts, workers, build_id()?);
+    process.stall_timeout = config.stall_timeout.value;
+    let process = Arc::new(process);
     let access = Access::of(config)?;
     let http = listen(config.http.given().unwrap_or(&own.http), &access)?;
     let server = serve(http, Arc::clone(&process), access.clone())?;
@@ -197,8 +200,10 @@ fn find_peers(
 /// Waits for the workers, and passes on when the process is asked to end.
 fn watch(process: &Process, running: Workers, signals: &Signals, drain: Duration) -> Result<()> {
     let (mut asked, mut ending, mut broken) = (false, None, None);
+    let mut stalls = Stalls::default();
     while !running.wait(LOOK) {
         process.jobs.tidy();
+        stalls.look(process);
         if signals.seen() && !std::mem::replace(&mut asked, true) {
             process.commands.push(Command::End { process: process.index })?;
         }
@@ -218,6 +223,23 @@ fn watch(process: &Process, running: Workers, signals: &Signals, drain: Duration
     let ended = running.join();
     process.jobs.finish();
     ended
+}
+
+/// The stalls that the log tells of: each once, and its end.
+#[derive(Default)]
+struct Stalls(BTreeSet<String>);
+
+impl Stalls {
+    fn look(&mut self, process: &Process) {
+        let now: BTreeSet<String> = process.standing().into_iter().map(|(what, _)| what).collect();
+        for what in now.difference(&self.0) {
+            tracing::warn!("{what} for {} s", process.stall_timeout.as_secs());
+        }
+        for what in self.0.difference(&now) {
+            tracing::info!("no longer: {what}");
+        }
+        self.0 = now;
+    }
 }
 
 /// Panics that only follow from a peer's end say nothing that is not said already.

@@ -19,6 +19,7 @@ pub use state::Options;
 pub use token::{Token, new_token, same, sign};
 
 use crate::error::{Error, Result};
+use crate::runtime::STALL;
 use crate::spec::{At, Fields, Findings, FromToml, Mistake};
 use crate::tls::TlsFiles;
 use crate::words;
@@ -125,6 +126,8 @@ pub struct Config {
     pub rejoin_timeout: Setting<Option<Duration>>,
     /// How long it may take to write what was read when a process is asked to end.
     pub drain_timeout: Setting<Duration>,
+    /// Input of a node that does not move for so long is told.
+    pub stall_timeout: Setting<Duration>,
     /// How much is logged.
     pub log_level: Setting<Level>,
     /// How logs are written.
@@ -179,6 +182,7 @@ impl Config {
             join_timeout: sources.setting("join_timeout", "how long it waits for the others", Duration::from_secs(60)),
             rejoin_timeout: sources.optional("rejoin_timeout", "how long it waits for those that were lost"),
             drain_timeout: sources.setting("drain_timeout", "how long its jobs may drain", Duration::from_secs(60)),
+            stall_timeout: sources.setting("stall_timeout", "what does not move for so long is told", STALL),
             log_level: sources.setting("log_level", "how much is logged", Level::Info),
             log_format: sources.setting("log_format", "how logs are written", LogFormat::Text),
         };
@@ -230,6 +234,7 @@ impl Config {
             shown("join_timeout", &self.join_timeout, span),
             shown("rejoin_timeout", &self.rejoin_timeout, |wait| wait.as_ref().and_then(span)),
             shown("drain_timeout", &self.drain_timeout, span),
+            shown("stall_timeout", &self.stall_timeout, span),
             shown("log_level", &self.log_level, |level| Some(level.to_string())),
             shown("log_format", &self.log_format, |format| Some(format.to_string())),
         ]

@@ -27,6 +27,7 @@ use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::metrics::Meter;
 use crate::runtime::Job;
+use crate::runtime::standing::Standing;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
 use crate::sources::lanes::Lanes;
@@ -45,6 +46,8 @@ pub struct NodeContext {
     pub meter: Meter,
     /// Where its rows can be looked at.
     pub tap: Arc<Tap>,
+    /// What it holds, for those who watch over it.
+    pub standing: Arc<Standing>,
     /// Where rows go on which an expression fails.
     pub refusals: Refusals,
     /// The sources of the job whose rows are ordered by event time.
@@ -145,10 +148,13 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 output.session(&capability).give_container(&mut Batch::new(Body::Mark(mark)));
             }
             input.for_each(|capability, batch| epochs.push(*capability.time(), || capability.retain(0), batch.take()));
+            node.standing.note(epochs.oldest(), false);
+            let mut moved = false;
             while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
                 if let Some(keeper) = &mut keeper {
                     keeper.pass(*ready.capability.time(), |_| changes(operator.as_mut()));
                 }
+                moved = true;
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
                     for mut batch in node.run(|out| operator.rows(rows, out)) {
@@ -174,6 +180,7 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 let reached = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
                 keeper.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), |_| changes(operator.as_mut()));
             }
+            node.standing.note(epochs.oldest(), moved);
         }
     })
 }
@@ -289,6 +296,11 @@ impl<C: Clone> Epochs<C> {
     /// The least epoch that waits.
     fn least(&self) -> Option<Epoch> {
         self.waiting.first_key_value().map(|(epoch, _)| *epoch)
+    }
+
+    /// The oldest epoch of which rows wait.
+    fn oldest(&self) -> Option<Epoch> {
+        self.waiting.iter().find(|(_, waiting)| !waiting.rows.is_empty()).map(|(epoch, _)| *epoch)
     }
 
     /// The next epoch, in order, of which something can be taken. `earlier` tells whether an earlier epoch may

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use timely::scheduling::SyncActivator;
 
 use super::boundaries::{Boundaries, Move};
 use super::epochs;
+use super::standing::Standing;
 use super::tap::Tap;
 use crate::batch::Epoch;
 use crate::error::Error;
@@ -55,6 +57,7 @@ pub struct Job {
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
     taps: Mutex<BTreeMap<String, Arc<Tap>>>,
     sources: Mutex<Vec<SyncActivator>>,
+    standing: Mutex<BTreeMap<(String, usize), Arc<Standing>>>,
     crew: Mutex<Crew>,
 }
 
@@ -85,6 +88,7 @@ impl Job {
             meters: Mutex::default(),
             taps: Mutex::default(),
             sources: Mutex::default(),
+            standing: Mutex::default(),
             crew: Mutex::default(),
         })
     }
@@ -223,6 +227,23 @@ impl Job {
     /// Sums, over the workers of this process, what `read` takes from the counters of `node`.
     pub fn total(&self, node: &str, read: impl Fn(&Meter) -> u64) -> u64 {
         lock(&self.meters).get(node).map_or(0, |workers| workers.values().map(read).sum())
+    }
+
+    /// What `node` holds on `worker`.
+    pub fn standing(&self, node: &str, worker: usize) -> Arc<Standing> {
+        Arc::clone(lock(&self.standing).entry((node.to_string(), worker)).or_default())
+    }
+
+    /// The nodes of which the oldest input has not moved for longer than `longest`: name, worker, and for how long.
+    pub fn stalled(&self, longest: Duration) -> Vec<(String, usize, Duration)> {
+        if self.ended().is_some() {
+            return Vec::new();
+        }
+        let standing = lock(&self.standing);
+        let stands = |((node, worker), standing): (&(String, usize), &Arc<Standing>)| {
+            Some((node.clone(), *worker, standing.stands(longest)?))
+        };
+        standing.iter().filter_map(stands).collect()
     }
 
     /// Where the rows that leave `node` can be looked at.

@@ -145,7 +145,10 @@ pub fn execute(
     let joined = catch_unwind(AssertUnwindSafe(|| guards.join()));
     let ended = match (links.broken(), joined) {
         (Some(reason), _) => Err(Error::run(reason)),
-        (None, Ok(results)) if results.iter().all(std::result::Result::is_ok) => Ok(links.finish()),
+        (None, Ok(results)) if results.iter().all(std::result::Result::is_ok) => {
+            links.finish();
+            Ok(())
+        }
         (None, _) => {
             links.cut(format!("process {index} missed another while the cluster ended"));
             Err(Error::run("a peer was lost while the cluster ended"))

@@ -13,6 +13,8 @@ use crate::spec::{Mistakes, Plan};
 
 /// A worker that has not come round for so long is stuck.
 const STALLED: Duration = Duration::from_secs(10);
+/// Input of a node that does not move for so long is told, where the settings say nothing else.
+pub const STALL: Duration = Duration::from_secs(30);
 const NOBODY: usize = usize::MAX;
 
 /// One process of a cluster.
@@ -33,6 +35,8 @@ pub struct Process {
     pub commands: Commands,
     /// The connections of its workers.
     pub links: Arc<Links>,
+    /// What does not move for so long is told.
+    pub stall_timeout: Duration,
     /// Whether it runs the files it was started with, and no others.
     alone: bool,
     run: OnceLock<(String, u64)>,
@@ -55,6 +59,7 @@ impl Process {
             jobs: Jobs::default(),
             commands: Commands::default(),
             links: Arc::new(Links::new(index)),
+            stall_timeout: STALL,
             alone: false,
             run: OnceLock::new(),
             waiting: Mutex::new("not all processes are connected yet".to_string()),
@@ -147,6 +152,19 @@ impl Process {
         let late = epochs::now().saturating_sub(STALLED.as_micros() as u64);
         let beats = self.beats.iter().map(|beat| beat.load(Ordering::Relaxed));
         self.local_workers().zip(beats).filter(|(_, beat)| *beat > 0 && *beat < late).map(|(index, _)| index).collect()
+    }
+
+    /// The nodes that hold input and do not move, and for how long.
+    pub fn standing(&self) -> Vec<(String, Duration)> {
+        let mut standing = Vec::new();
+        for known in self.jobs.list() {
+            let stalled = known.job.stalled(self.stall_timeout).into_iter();
+            let name = &known.job.name;
+            standing.extend(stalled.map(|(node, worker, span)| {
+                (format!("job `{name}`: the input of `{node}` on worker {worker} does not move"), span)
+            }));
+        }
+        standing
     }
 
     /// The first step of an installation, in this process.

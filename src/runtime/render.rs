@@ -100,6 +100,7 @@ impl<'s> Renderer<'_, 's> {
             refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
             meter,
             tap: self.prepared.job.tap(&node.name),
+            standing: self.prepared.job.standing(&node.name, self.scope.index()),
             by_time: Arc::clone(&self.by_time),
             ports: self.prepared.plan.read_ports(index),
             lanes: Arc::clone(&self.lanes),
@@ -148,7 +149,8 @@ impl<'s> Renderer<'_, 's> {
             // With counters of its own: every row has left the source before.
             let name = format!("{}.order", node.name);
             let meter = self.prepared.job.meter(&name, self.scope.index());
-            let context = NodeContext { meter, ports: Vec::new(), ..self.context(index, node, OnError::DeadLetter) };
+            let (ports, standing) = (Vec::new(), Arc::default());
+            let context = NodeContext { meter, ports, standing, ..self.context(index, node, OnError::DeadLetter) };
             let order = order.build(&edge, index as u16)?;
             outputs.insert(ROWS, self.keyed(rows, &edge, &name, context, order)?);
         }

@@ -46,7 +46,9 @@ pub struct FromJob {
 impl FromStr for FromJob {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((job, number)) = text.split_once('@') else { return Ok(FromJob { job: text.to_string(), number: None }) };
+        let Some((job, number)) = text.split_once('@') else {
+            return Ok(FromJob { job: text.to_string(), number: None });
+        };
         let wrong = |_| format!("`{number}` is not the number of a checkpoint; write NAME or NAME@NUMBER");
         Ok(FromJob { job: job.to_string(), number: Some(number.parse().map_err(wrong)?) })
     }

@@ -11,11 +11,15 @@ use crate::runtime::State;
 pub fn ready(app: &App, tell: bool) -> Response {
     let process = &app.process;
     let stalled = process.stalled();
+    let standing = process.standing();
+    let standing = standing.iter().map(|(what, span)| format!("{what}, for {} s", span.as_secs()));
+    let standing = standing.collect::<Vec<_>>().join("; ");
     let checks = [
         ("cluster", process.waits_for()),
         ("peers", process.links.broken().map(str::to_string)),
         ("ending", process.ending().map(|by| format!("process {by} was asked to end: the cluster ends"))),
         ("workers", (!stalled.is_empty()).then(|| format!("workers {stalled:?} have not come round for long"))),
+        ("jobs", Some(standing).filter(|standing| !standing.is_empty())),
     ];
     let ready = checks.iter().all(|(_, trouble)| trouble.is_none());
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

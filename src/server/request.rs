@@ -9,6 +9,7 @@ use warp::Filter;
 use warp::http::{HeaderMap, Method, StatusCode};
 use warp::reject::Rejection;
 
+use super::accept::Caller;
 use super::{App, Problem, Role};
 use crate::error::Error;
 
@@ -25,8 +26,7 @@ pub struct Request {
     pub path: String,
     query: String,
     headers: HeaderMap,
-    /// What the certificate that was shown lets its owner do.
-    certified: Option<Role>,
+    caller: Caller,
 }
 
 /// Takes any request apart; the body is still to come.
@@ -41,10 +41,10 @@ pub fn any()
         .and(warp::path::full())
         .and(query)
         .and(warp::header::headers_cloned())
-        .and(warp::ext::optional::<Role>())
-        .map(|method: Method, path: warp::path::FullPath, query, headers, certified| {
+        .and(warp::ext::optional::<Caller>())
+        .map(|method: Method, path: warp::path::FullPath, query, headers, caller: Option<Caller>| {
             let method = if method == Method::HEAD { Method::GET } else { method };
-            Request { method, path: path.as_str().to_string(), query, headers, certified }
+            Request { method, path: path.as_str().to_string(), query, headers, caller: caller.unwrap_or_default() }
         })
         .and(warp::body::stream().map(Box::pin))
 }
@@ -64,7 +64,7 @@ impl Request {
     /// What whoever sent it may do.
     pub fn role(&self, app: &App) -> Option<Role> {
         let given = self.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-        app.access.role(given, self.certified)
+        app.access.role(given, self.caller.certified)
     }
 
     /// Refuses a request that may not be done.
@@ -85,6 +85,7 @@ impl Request {
             let error = Error::connect("without a token only this machine is answered, under its own names");
             return Err(Problem::new(StatusCode::FORBIDDEN, &error));
         }
+        self.caller.is_known();
         Ok(())
     }
 

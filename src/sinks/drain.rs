@@ -86,10 +86,13 @@ fn run<'s, P: ParallelizationContract<Epoch, Batch>>(
                     state.take(*capability.time(), || capability.retain(0), rows);
                 }
             });
+            let written = state.node.meter.rows_out.get();
+            state.node.standing.note(state.oldest(), false);
             if let Err(error) = state.advance(frontier) {
                 state.node.job.fail(error.of_node(&state.node.name));
                 state.give_up();
             }
+            state.node.standing.note(state.oldest(), state.node.meter.rows_out.get() > written);
         }
     })
 }
@@ -124,6 +127,11 @@ impl Draining {
             Some(_) => open.held.push(rows),
             None => self.queue.push_back((epoch, rows)),
         }
+    }
+
+    /// The oldest epoch of which not all is written and acknowledged.
+    fn oldest(&self) -> Option<Epoch> {
+        self.epochs.first_key_value().map(|(epoch, _)| *epoch)
     }
 
     fn advance(&mut self, frontier: &MutableAntichain<Epoch>) -> Result<()> {

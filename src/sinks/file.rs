@@ -123,7 +123,8 @@ impl FilePlan {
 
     /// What workers have written that are not there any more ends where the checkpoint says, too.
     fn cut_those_of_no_worker(&self, prepare: &Prepare) -> Result<()> {
-        let gone = prepare.positions(&self.name).filter_map(|(key, _)| Some(usize::from_be_bytes(key.try_into().ok()?)));
+        let gone =
+            prepare.positions(&self.name).filter_map(|(key, _)| Some(usize::from_be_bytes(key.try_into().ok()?)));
         for worker in gone.filter(|worker| self.folder && *worker >= prepare.workers) {
             let path = self.file_of(worker);
             let cut = open(&path, kept_length(prepare, &self.name, worker)?);

@@ -109,6 +109,7 @@ impl Feeding {
     fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, usize, Body)) {
         if self.feed.node.job.stopping() {
             self.capability = None;
+            self.feed.node.standing.note(None, false);
         }
         self.end_at_the_last_boundary();
         let Some(capability) = &mut self.capability else { return };
@@ -134,11 +135,13 @@ impl Feeding {
         let waited_for = self.outstanding.bytes - uncut.map_or(0, |epoch| self.outstanding.of(epoch));
         if waited_for > self.feed.memory || self.outstanding.epochs() > EPOCHS_AHEAD {
             self.waiting_since.get_or_insert_with(Instant::now);
+            self.feed.node.standing.note(Some(least), false);
             self.activator.activate_after(LOOK_AGAIN);
             return;
         }
         if let Some(since) = self.waiting_since.take() {
             self.feed.node.meter.back_pressure.inc_by(since.elapsed().as_millis() as u64);
+            self.feed.node.standing.note(None, true);
         }
         for _ in 0..BATCHES_A_TURN {
             if !self.step(&mut send) {

@@ -99,7 +99,10 @@ fn a_wrong_process_is_no_reason_to_begin_anew() {
 fn one_that_waits_for_a_lost_process_can_be_ended() {
     let mut cluster = start(2);
     cluster.process(1).signal("KILL");
-    wait_until("it waits", || cluster.ask(0, "GET /readyz", "").2.contains("process 1 was lost"));
+    wait_until("it waits", || {
+        let told = cluster.ask(0, "GET /readyz", "").2;
+        told.contains("process 1 was lost") && told.contains("not all processes are connected")
+    });
     cluster.process(0).signal("TERM");
     assert_eq!(cluster.process(0).ended(), 0, "{}", cluster.process(0).log());
 }

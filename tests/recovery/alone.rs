@@ -19,7 +19,8 @@ fn market(seed: u64, checkpoint: &str) -> Folder {
 
 fn check(folder: &Folder, seed: u64, what: &str) {
     let expected = expected(&trades(seed));
-    for (name, found) in [("lines", rows_of_lines(&folder.path("lines"))), ("lake", rows_of_lake(&folder.path("lake")))] {
+    for (name, found) in [("lines", rows_of_lines(&folder.path("lines"))), ("lake", rows_of_lake(&folder.path("lake")))]
+    {
         let wrong = differences(&expected, &found);
         let some: Vec<&String> = wrong.iter().take(5).collect();
         assert!(wrong.is_empty(), "{what}: {} differences in {name}: {some:#?}", wrong.len());

@@ -25,7 +25,8 @@ fn check(cluster: &Cluster, seed: u64) {
     // The other processes publish their last files at about the time when the first says that it is done.
     let hidden = || std::fs::read_dir(folder.join("lake")).expect("a lake").flatten().any(|entry| is_hidden(&entry));
     wait_until("all files are published", || !hidden());
-    for (name, found) in [("lines", rows_of_lines(&folder.join("lines"))), ("lake", rows_of_lake(&folder.join("lake")))] {
+    for (name, found) in [("lines", rows_of_lines(&folder.join("lines"))), ("lake", rows_of_lake(&folder.join("lake")))]
+    {
         let wrong = differences(&expected, &found);
         let some: Vec<&String> = wrong.iter().take(5).collect();
         assert!(wrong.is_empty(), "seed {seed}: {} differences in {name}: {some:#?}", wrong.len());

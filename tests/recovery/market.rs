@@ -91,9 +91,9 @@ pub type Values = (Option<f64>, Option<f64>);
 
 /// What must come out, by the number of the trade.
 pub fn expected(trades: &[Trade]) -> BTreeMap<i64, Values> {
-    let mut histories: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut histories: BTreeMap<String, Vec<f64>> = BTreeMap::new();
     let values = |(row, trade): (usize, &Trade)| {
-        let history = histories.entry(&trade.symbol).or_default();
+        let history = histories.entry(trade.symbol.clone()).or_default();
         history.push(trade.price);
         (row as i64, (naive::sma(history, 5), naive::rsi(history, 14)))
     };
@@ -111,7 +111,9 @@ pub fn differences(expected: &BTreeMap<i64, Values>, found: &[(i64, Values)]) ->
             wanted => wrong.push(format!("row {number} is {values:?}, not {wanted:?}")),
         }
     }
-    wrong.extend(seen.iter().filter(|(_, count)| **count > 1).map(|(row, count)| format!("row {row} comes {count} times")));
+    wrong.extend(
+        seen.iter().filter(|(_, count)| **count > 1).map(|(row, count)| format!("row {row} comes {count} times")),
+    );
     wrong.extend(expected.keys().filter(|row| !seen.contains_key(row)).map(|row| format!("row {row} is missing")));
     wrong
 }
@@ -147,7 +149,8 @@ pub fn rows_of_lake(folder: &Path) -> Vec<(i64, Values)> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
         for data in reader.map(|data| data.expect("rows")) {
             let numbers = data["n"].as_primitive::<Int64Type>();
-            let (means, rsis) = (data["sma_5"].as_primitive::<Float64Type>(), data["rsi_14"].as_primitive::<Float64Type>());
+            let (means, rsis) =
+                (data["sma_5"].as_primitive::<Float64Type>(), data["rsi_14"].as_primitive::<Float64Type>());
             rows.extend(numbers.values().iter().zip(means.iter().zip(rsis)).map(|(number, values)| (*number, values)));
         }
     }
