@@ -28,6 +28,11 @@ use crate::spec::Edge;
 
 /// How long it may take to take the transactional ids over.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
+/// How long brokers may be away before a transaction is lost: a process that dies leaves what it has open to the next
+/// generation, which aborts it at once.
+const OUTAGE: Duration = Duration::from_secs(300);
+/// Likewise, where nobody will come: what is open holds readers back until then.
+const ALONE: Duration = Duration::from_secs(60);
 
 /// How a sink writes every row once.
 #[derive(Clone)]
@@ -76,9 +81,10 @@ impl ExactlyOnce {
     fn take_over(&self, plan: &KafkaPlan, prepare: &Prepare) -> Result<Vec<(usize, Transactions)>> {
         // Shared, so that what concerns all workers is told once.
         let health = Health::new(format!("topic {}", plan.topic));
+        let timeout = if prepare.recovery.is_some() { OUTAGE } else { ALONE };
         let take = |slot: usize| -> Result<Transactions> {
             let id = self.transactional_id(plan, prepare, slot);
-            let transactions = Transactions::new(&plan.connection, &id, health.clone())?;
+            let transactions = Transactions::new(&plan.connection, &id, timeout, health.clone())?;
             transactions.init(TAKEN_OVER).map(|()| transactions)
         };
         let (own, take) = (prepare.local_workers.clone(), &take);

@@ -92,7 +92,6 @@ impl Markers {
     }
 
     /// What a message of the topic says of this sink; nothing where it speaks of another.
-    #[expect(clippy::type_complexity, reason = "a slot, and what it claims unless that was taken back")]
     fn claim(
         &self,
         key: &[u8],
