@@ -70,6 +70,8 @@ pub enum Body {
 pub struct Batch {
     /// The content.
     pub body: Body,
+    /// By which of its outputs it leaves a node; only until `operators::ports` has parted them.
+    pub port: usize,
     to: usize,
     schema: u64,
     wire: OnceCell<Vec<u8>>,
@@ -81,9 +83,14 @@ impl Batch {
         Batch { body, ..Batch::default() }
     }
 
+    /// A batch that leaves a node by the output `port`.
+    pub fn of_port(port: usize, body: Body) -> Self {
+        Batch { body, port, ..Batch::default() }
+    }
+
     /// A batch for the worker `to`, its schema registered as `schema`.
     pub fn addressed(body: Body, to: usize, schema: u64) -> Self {
-        Batch { body, to, schema, wire: OnceCell::new() }
+        Batch { body, port: 0, to, schema, wire: OnceCell::new() }
     }
 
     /// Takes the content out.

@@ -53,6 +53,28 @@ impl Error {
         }
     }
 
+    /// The same, and of what it is.
+    pub fn of(self, what: &str) -> Self {
+        self.told_as(|message| format!("{what}: {message}"))
+    }
+
+    /// Several errors as one, of the kind of the first.
+    pub fn together(errors: Vec<Error>) -> Option<Error> {
+        let all = errors.iter().map(Error::to_string).collect::<Vec<_>>().join("\n");
+        errors.into_iter().next().map(|first| first.told_as(|_| all))
+    }
+
+    fn told_as(self, tell: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Error::Run(message) => Error::Run(tell(message)),
+            Error::Usage(message) => Error::Usage(tell(message)),
+            Error::Connect(message) => Error::Connect(tell(message)),
+            Error::TimedOut(message) => Error::TimedOut(tell(message)),
+            Error::Job(message) => Error::Job(tell(message)),
+            other @ (Error::Dataflow(_) | Error::Signal(_)) => other,
+        }
+    }
+
     /// Something that could not be reached.
     pub fn connect(message: impl fmt::Display) -> Self {
         Error::Connect(message.to_string())

@@ -1,23 +1,57 @@
 //! Prometheus metrics of this process. Labels name the job, the node and the worker, never a symbol.
 
-use std::sync::LazyLock;
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
+use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
     Encoder, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, TextEncoder,
     exponential_buckets, histogram_opts, opts, register_histogram_vec, register_int_counter_vec,
     register_int_gauge_vec,
 };
 
-const NODE: &[&str] = &["job", "operator", "worker"];
+const JOB: &str = "job";
+const NODE: &[&str] = &[JOB, "operator", "worker"];
+
+/// All metrics there are: made by [`family`], they cannot be forgotten when a job is.
+static FAMILIES: Mutex<Vec<Box<dyn Family>>> = Mutex::new(Vec::new());
+
+fn families() -> MutexGuard<'static, Vec<Box<dyn Family>>> {
+    FAMILIES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A metric with its labels.
+trait Family: Send {
+    /// Takes out what `job` has counted.
+    fn forget(&self, job: &str);
+}
+
+impl<B: MetricVecBuilder> Family for MetricVec<B> {
+    fn forget(&self, job: &str) {
+        for metric in self.collect().iter().flat_map(|family| family.get_metric()) {
+            let labels: HashMap<&str, &str> =
+                metric.get_label().iter().map(|label| (label.name(), label.value())).collect();
+            if labels.get(JOB) == Some(&job) {
+                // Somebody else may have taken it out a moment ago.
+                let _ = self.remove(&labels);
+            }
+        }
+    }
+}
+
+#[expect(clippy::expect_used, reason = "names are literals in this file, each registered once")]
+fn family<B: MetricVecBuilder + 'static>(made: prometheus::Result<MetricVec<B>>) -> MetricVec<B> {
+    let family = made.expect("a metric with a name of its own");
+    families().push(Box::new(family.clone()));
+    family
+}
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-    #[expect(clippy::expect_used, reason = "names are literals in this file, each registered once")]
-    register_int_counter_vec!(opts!(name, help), labels).expect("a metric with a name of its own")
+    family(register_int_counter_vec!(opts!(name, help), labels))
 }
 
 fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-    #[expect(clippy::expect_used, reason = "names are literals in this file, each registered once")]
-    register_int_gauge_vec!(opts!(name, help), labels).expect("a metric with a name of its own")
+    family(register_int_gauge_vec!(opts!(name, help), labels))
 }
 
 static RECORDS_IN: LazyLock<IntCounterVec> =
@@ -44,11 +78,11 @@ static UNDECODABLE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
         "tapeflow_deserialization_errors_total",
         "Records that could not be decoded, or lack their time or key, by what became of them.",
-        &["job", "operator", "worker", "reason"],
+        &[JOB, "operator", "worker", "reason"],
     )
 });
 static LAG: LazyLock<IntGaugeVec> = LazyLock::new(|| {
-    gauges("tapeflow_kafka_consumer_lag", "Messages in the partition not yet read.", &["job", "topic", "partition"])
+    gauges("tapeflow_kafka_consumer_lag", "Messages in the partition not yet read.", &[JOB, "topic", "partition"])
 });
 static BACK_PRESSURE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters(
@@ -65,8 +99,7 @@ static LATENCY: LazyLock<HistogramVec> = LazyLock::new(|| {
         "From reading a batch of rows to their acknowledgement by a sink.",
         buckets
     );
-    #[expect(clippy::expect_used, reason = "a literal name, registered once")]
-    register_histogram_vec!(options, NODE).expect("a metric with a name of its own")
+    family(register_histogram_vec!(options, NODE))
 });
 static BUILD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges("tapeflow_build_info", "The version.", &["version"]));
 
@@ -125,23 +158,9 @@ impl Meter {
     }
 }
 
-impl Meter {
-    /// Takes the counters of a job that has ended out of the metrics.
-    pub fn forget(job: &str, operator: &str, worker: usize) {
-        let worker = worker.to_string();
-        let labels = &[job, operator, &worker];
-        // What was never counted is not there to be removed.
-        for counters in
-            [&RECORDS_IN, &RECORDS_OUT, &BYTES_IN, &HELD_BACK, &EXPIRED, &REPEATED, &WRITE_ERRORS, &BACK_PRESSURE]
-        {
-            let _ = counters.remove_label_values(labels);
-        }
-        let _ = IN_FLIGHT.remove_label_values(labels);
-        let _ = LATENCY.remove_label_values(labels);
-        for became in ["dead_letter", "skipped"] {
-            let _ = UNDECODABLE.remove_label_values(&[job, operator, &worker, became]);
-        }
-    }
+/// Takes what a job that has ended has counted out of the metrics: one of the same name that comes later counts from 0.
+pub fn forget(job: &str) {
+    families().iter().for_each(|family| family.forget(job));
 }
 
 #[expect(clippy::expect_used, reason = "a literal name")]
@@ -161,5 +180,25 @@ pub fn text() -> String {
     match TextEncoder::new().encode(&prometheus::gather(), &mut out) {
         Ok(()) => String::from_utf8_lossy(&out).into_owned(),
         Err(error) => format!("# {error}\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_job_that_is_forgotten_nothing_is_left() {
+        let lines = |job: &str| text().lines().filter(|line| line.contains(&format!("job=\"{job}\""))).count();
+        for job in ["forgotten", "kept"] {
+            let meter = Meter::of(job, "out", 3);
+            meter.rows_in.inc();
+            meter.latency.observe(0.5);
+            kafka_lag(job, "ticks", 7).set(5);
+        }
+        assert!(lines("forgotten") > 10 && text().contains("tapeflow_kafka_consumer_lag{job=\"forgotten\""));
+        let kept = lines("kept");
+        forget("forgotten");
+        assert_eq!((lines("forgotten"), lines("kept")), (0, kept));
     }
 }

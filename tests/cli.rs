@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::golden::cases;
 use crate::support::{Folder, PROGRAM, repository, rows, schema};
@@ -113,7 +113,7 @@ fn exit_codes_tell_what_happened() {
         (&["run", "flow.toml", "twice.toml"], 7, "two of the files have the name \"small\""),
     ] {
         let ended = folder.tapeflow(arguments).with_code(code);
-        assert!(ended.stderr.contains(message), "{arguments:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches(message).count(), 1, "{arguments:?}: {}", ended.stderr);
         assert!(!ended.stderr.contains("done:") && !ended.stderr.contains("panicked"), "{}", ended.stderr);
     }
 }
@@ -202,6 +202,60 @@ fn tests_of_a_file_pass_or_say_what_differs() {
         assert!(failed.lines().any(|other| other == line), "{line}: {failed}");
     }
     assert_eq!(folder.list(""), ["more.toml", "right.toml", "wrong.toml"]);
+}
+
+#[test]
+fn dead_letters_that_are_read_are_explained_and_tested() {
+    let folder = Folder::new();
+    let sink = "[sinks.letters]\ntype = \"discard\"\ninput = [\"ticks.dead_letters\"]\n";
+    let test = r#"
+        [[tests]]
+        name = "what cannot be read"
+        input = { ticks = """
+        {"symbol": "A", "timestamp": "2024-01-01T00:00:00Z", "price": 2}
+        {"symbol": "A", "timestamp": "2024-01-01T00:00:01Z", "price": "much"}
+        {"symbol": "A", "price": 3}""" }
+        expect = { ticks = '{"price": 2}', "ticks.dead_letters" = """
+        {"node": "ticks", "offset": 1, "reason": "price: \\"much\\" is not a double"}
+        {"node": "ticks", "offset": 2, "timestamp": null, "reason": "it has no event time, or one that is out of range"}""" }
+        "#;
+    folder.write("flow.toml", format!("{FLOW}{sink}{test}"));
+    folder.tapeflow(&["test", "flow.toml", "--workers", "2"]).fine();
+    folder.write("flow.toml", format!("{FLOW}{sink}"));
+    let shown = |format: &str| folder.tapeflow(&["explain", "flow.toml", "--format", format]).fine().stdout;
+    let text = "    seq        bigint\n  also ticks.dead_letters:\n  append rows, key: \n    job        text\n";
+    assert!(shown("text").contains(text), "{}", shown("text"));
+    assert!(shown("text").ends_with("sink letters (discard) <- ticks.dead_letters\n"), "{}", shown("text"));
+    assert!(shown("mermaid").ends_with("  ticks -- dead_letters --> letters\n"));
+    assert!(shown("dot").contains("  \"ticks\" -> \"letters\" [label=\"dead_letters\"]\n"));
+    let plan: Json = serde_json::from_str(&shown("json")).expect("JSON");
+    let (ticks, letters) = (&plan["nodes"][0], &plan["nodes"][3]);
+    assert_eq!(letters["inputs"], json!(["ticks.dead_letters"]));
+    assert_eq!(
+        (&ticks["further_outputs"][0]["name"], &ticks["further_outputs"][0]["read"]),
+        (&json!("dead_letters"), &json!(true))
+    );
+    folder.write("flow.toml", format!("{FLOW}{sink}").replace("speed =", "on_error = \"skip\"\nspeed ="));
+    let told = folder.tapeflow(&["validate", "flow.toml"]).fine().stderr;
+    assert!(told.contains("no dead letters come from `ticks`: it has on_error = \"skip\""), "{told}");
+}
+
+#[test]
+fn a_generator_makes_dead_letters_too() {
+    let folder = Folder::new();
+    let select = "speed = \"max\"\nselect = { symbol = \"symbol\", timestamp = \"timestamp\", price = \"price\", \
+                  none = \"1 / (cast(extract(second from timestamp) as int) % 2)\" }";
+    let sinks = "[sinks.letters]\ntype = \"file\"\npath = \"out.jsonl\"\ninput = \"ticks.dead_letters\"\n";
+    folder.write("flow.toml", format!("{FLOW}{sinks}").replace("speed = \"max\"", select));
+    let ended = folder.tapeflow(&["run", "flow.toml", "--json", "--workers", "2"]).fine();
+    let letters = rows(&folder.read("out.jsonl"));
+    let done = rows(&ended.stdout).pop().expect("what was done");
+    assert!(letters.len() > 100 && done["totals"]["dead_letters"] == letters.len(), "{} {done:?}", letters.len());
+    assert!(
+        letters.iter().all(|letter| letter["reason"].as_str().is_some_and(|reason| reason.contains("ivide by zero")))
+    );
+    let kept = rows(&folder.read("dead-letters/small.jsonl"));
+    assert_eq!(kept.len(), letters.len());
 }
 
 #[test]

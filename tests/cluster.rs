@@ -1,8 +1,5 @@
 //! Clusters of real processes on this machine.
 
-#[path = "support/cluster.rs"]
-mod support;
-
 mod control;
 mod endings;
 mod jobs;

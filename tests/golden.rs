@@ -1,6 +1,6 @@
 //! Dataflow files run by the program, their outputs compared with what other libraries computed: `golden/cases`, made by
-//! `golden/expected.py`, which says what a case is. Each runs with several numbers of workers, and must give the
-//! same whatever their number.
+//! `golden/expected.py`, which says what a case is. Each runs with several numbers of workers and processes, and must
+//! give the same whatever their number.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use arrow::datatypes::{
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 
-use crate::support::{Ended, Folder, Row, csv_rows, difference, repository, rows};
+use crate::support::cluster::{self, Cluster};
+use crate::support::{Folder, Row, csv_rows, difference, repository, rows};
 
 /// What cases refer to as `${...}`.
 const ENVIRONMENT: &[(&str, &str)] = &[("GOLDEN_FOLDER", "in")];
@@ -28,8 +29,10 @@ pub fn cases() -> Vec<PathBuf> {
 #[test]
 fn every_case_gives_what_others_computed_with_any_number_of_workers() {
     let mut wrong = Vec::new();
+    let cluster = two_processes_of_two();
     for case in cases() {
-        let runs: Vec<Run> = ways_to_run().into_iter().map(|way| way(&case)).collect();
+        let alone = ["1", "2", "3"].into_iter().map(|workers| in_one_process(&case, workers));
+        let runs: Vec<Run> = alone.chain([in_cluster(&case, &cluster)]).collect();
         for run in &runs {
             wrong.extend(run.compare_with(&case.join("expected")));
             wrong.extend(run.compare_bytes_with(&runs[0]));
@@ -38,17 +41,52 @@ fn every_case_gives_what_others_computed_with_any_number_of_workers() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// One process with one, two and three workers. Two processes of two workers join here.
-fn ways_to_run() -> Vec<fn(&Path) -> Run> {
-    vec![|case| in_one_process(case, "1"), |case| in_one_process(case, "2"), |case| in_one_process(case, "3")]
+fn in_one_process(case: &Path, workers: &str) -> Run {
+    let folder = folder_of(case);
+    let ended = folder.tapeflow_with(&["run", "flow.toml", "--json", "--workers", workers], ENVIRONMENT).fine();
+    let (shown, done) = ended.stdout.trim_end().rsplit_once('\n').unwrap_or(("", ended.stdout.trim_end()));
+    let done: Row = serde_json::from_str(done).expect("JSON");
+    let totals = done["totals"].as_object().expect("totals").clone();
+    Run { name: format!("{} with {workers} workers", name_of(case)), folder, shown: shown.to_string(), totals }
 }
 
-fn in_one_process(case: &Path, workers: &str) -> Run {
+/// The cluster that all cases are submitted to.
+fn two_processes_of_two() -> Cluster {
+    let mut cluster = Cluster::plan(2, 2);
+    let environment = ENVIRONMENT.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    cluster.environment = environment.collect();
+    (0..2).for_each(|index| cluster.launch(index));
+    cluster.wait_ready();
+    cluster
+}
+
+fn in_cluster(case: &Path, cluster: &Cluster) -> Run {
+    let folder = folder_of(case);
+    // What a console sink shows stands on the stdout of the first process, behind that of the cases before.
+    let before = cluster.read("log-0.out").len();
+    let mut submit = cluster.command();
+    submit.current_dir(folder.path("")).args(["submit", "flow.toml", "--wait", "--timeout", "60s", "--json"]);
+    submit.args(["--at", &format!("127.0.0.1:{}", cluster.http[1])]);
+    let submitted = cluster::run(submit).with(0).json();
+    let job = cluster.job(0, submitted["name"].as_str().expect("a name"));
+    let nodes = job["nodes"].as_array().expect("nodes");
+    let sum = |what: &str| nodes.iter().filter_map(|node| node[what].as_u64()).sum::<u64>();
+    let summed = ["held_back", "dead_letters", "skipped"].map(|what| (what.to_string(), Json::from(sum(what))));
+    let told = ["rows_in", "rows_out"].map(|what| (what.to_string(), job[what].clone()));
+    let totals = summed.into_iter().chain(told).collect();
+    let shown = cluster.read("log-0.out")[before..].to_string();
+    Run { name: format!("{} in two processes of two workers", name_of(case)), folder, shown, totals }
+}
+
+fn name_of(case: &Path) -> String {
+    case.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
+/// The case in a folder of its own.
+fn folder_of(case: &Path) -> Folder {
     let folder = Folder::new();
     copy(case, &folder.path(""));
-    let ended = folder.tapeflow_with(&["run", "flow.toml", "--json", "--workers", workers], ENVIRONMENT).fine();
-    let name = case.file_name().expect("a name").to_string_lossy();
-    Run { name: format!("{name} with {workers} workers"), folder, ended }
+    folder
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -67,7 +105,9 @@ fn copy(from: &Path, to: &Path) {
 struct Run {
     name: String,
     folder: Folder,
-    ended: Ended,
+    /// The rows that console sinks have printed.
+    shown: String,
+    totals: Row,
 }
 
 impl Run {
@@ -87,8 +127,8 @@ impl Run {
     fn output(&self, name: &str) -> Vec<Row> {
         let folder = self.folder.path(name.trim_end_matches(".jsonl"));
         match name {
-            "totals.json" => vec![self.totals()],
-            "stdout.jsonl" => rows(self.ended.stdout.trim_end().rsplit_once('\n').map_or("", |(rows, _)| rows)),
+            "totals.json" => vec![self.totals.clone()],
+            "stdout.jsonl" => rows(&self.shown),
             _ if folder.is_dir() => {
                 let parts = files_below(&folder);
                 sorted(parts.iter().flat_map(|part| read_rows(part)).collect(), "seq")
@@ -96,12 +136,6 @@ impl Run {
             _ if name.contains("letters/") => sorted(rows(&self.folder.read(name)), "offset"),
             _ => read_rows(&self.folder.path(name)),
         }
-    }
-
-    fn totals(&self) -> Row {
-        let last = self.ended.stdout.trim_end().lines().last().expect("what was done");
-        let done: Row = serde_json::from_str(last).expect("JSON");
-        done["totals"].as_object().expect("totals").clone()
     }
 
     /// Files that one worker writes are the same, byte for byte, whatever the number of workers.

@@ -101,6 +101,7 @@ fn node(worker: usize) -> NodeContext {
         on_error: OnError::Fail,
         letters: Arc::new(InFolder::new("nowhere".as_ref(), "order")),
         meter: meter.clone(),
+        read: None,
     };
     let tap = job.tap("recorder");
     NodeContext {
@@ -112,6 +113,7 @@ fn node(worker: usize) -> NodeContext {
         refusals,
         by_time: Arc::new([]),
         lanes: Arc::default(),
+        ports: Vec::new(),
     }
 }
 

@@ -72,8 +72,7 @@ fn describe(letter: &DeadLetter) -> String {
     let DeadLetter { node, topic, partition, offset, reason, .. } = letter;
     let payload = match &letter.payload {
         None => "(no payload)".to_string(),
-        Some(Raw::Text(text)) => text.chars().take(EXCERPT).collect(),
-        Some(Raw::Hex(digits)) => format!("0x{}", digits.chars().take(EXCERPT).collect::<String>()),
+        Some(raw) => raw.to_string().chars().take(EXCERPT).collect(),
     };
     format!("{node}: {topic}/{partition}@{offset}: {reason}: {payload}")
 }

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::print::{say, tell, warn};
+use super::print::{error, say, tell, warn};
 use crate::error::{Error, Result};
-use crate::runtime::{Prepare, Prepared, rehearse, start};
+use crate::runtime::{Prepared, rehearse};
 use crate::spec::{Files, Format, Mistakes, Plan, Spec, explain};
 
 /// Reads and plans a dataflow file; warnings are told.
@@ -17,19 +17,15 @@ pub fn load(path: &Path) -> Result<(Plan, Spec)> {
 
 /// Checks files; all mistakes of all of them.
 pub fn validate(files: &[PathBuf], connect: bool, json: bool) -> Result<()> {
-    let mut mistakes = Mistakes::default();
+    let (mut mistakes, mut missing) = (Mistakes::default(), Vec::new());
     for file in files {
         match load(file) {
             Ok((plan, _)) if connect => {
-                let prepare = Prepare {
-                    job: plan.job.name.clone(),
-                    local_workers: 0..0,
-                    workers: 1,
-                    memory: plan.job.settings.memory.0,
-                    recovery: None,
-                };
-                Prepared::new(plan, &prepare, start())?;
-                tell(format!("{}: fine, and everything it connects to is there", file.display()));
+                let found = Prepared::look(&plan);
+                if found.is_empty() {
+                    tell(format!("{}: fine, and everything it connects to is there", file.display()));
+                }
+                missing.extend(found.into_iter().map(|error| (file, error)));
             }
             Ok((plan, _)) => tell(format!("{}: fine, {} nodes", file.display(), plan.nodes.len())),
             Err(Error::Dataflow(found)) => mistakes.list.extend(found.list),
@@ -37,10 +33,17 @@ pub fn validate(files: &[PathBuf], connect: bool, json: bool) -> Result<()> {
         }
     }
     if json {
-        let list = serde_json::to_string_pretty(&mistakes.list).map_err(Error::run)?;
-        say(&format!("{list}\n"))?;
+        let missing = missing.iter().flat_map(|(file, error)| Mistakes::of_file(file, error.to_string()).list);
+        let list: Vec<_> = mistakes.list.iter().cloned().chain(missing).collect();
+        say(&format!("{}\n", serde_json::to_string_pretty(&list).map_err(Error::run)?))?;
     }
-    if mistakes.list.is_empty() { Ok(()) } else { Err(Error::Dataflow(Box::new(mistakes))) }
+    let missing = missing.into_iter().map(|(file, error)| error.of(&file.display().to_string()));
+    let missing = Error::together(missing.collect());
+    if mistakes.list.is_empty() {
+        return missing.map_or(Ok(()), Err);
+    }
+    missing.iter().for_each(error);
+    Err(Error::Dataflow(Box::new(mistakes)))
 }
 
 /// Shows what a file does.

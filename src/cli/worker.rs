@@ -122,7 +122,9 @@ fn watch(process: &Process, running: Workers, signals: &Signals, drain: Duration
             }
         }
     }
-    running.join()
+    let ended = running.join();
+    process.jobs.finish();
+    ended
 }
 
 /// Panics that only follow from a peer's end say nothing that is not said already.

@@ -138,7 +138,7 @@ pub struct Connection {
 impl Connection {
     /// What the `[kafka]` of a dataflow file says; nothing else in the file is looked at.
     pub fn of_file(path: &Path, text: &str, refused: &[Refused]) -> Result<Self> {
-        let findings = Findings::default();
+        let findings = Findings::below(path.parent().map(Path::to_path_buf).unwrap_or_default());
         let (file, empty) = (DeTable::parse(text), DeTable::new());
         let file = file.map_err(|error| Error::Usage(format!("{}: {}", path.display(), error.message())))?;
         let (span, section) = match file.get_ref().iter().find(|(name, _)| name.get_ref() == "kafka") {

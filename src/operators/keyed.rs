@@ -18,6 +18,7 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::exchange::{To, address};
+use super::ports::ROWS;
 use super::watermarks::{Watermarks, origin};
 use super::{Operator, Output};
 use crate::batch::{Batch, Body, ByAddress, Epoch, Mark, Rows};
@@ -49,6 +50,8 @@ pub struct NodeContext {
     pub by_time: Arc<[u16]>,
     /// Where rows stand in the sources of the job.
     pub lanes: Arc<Lanes>,
+    /// Its further outputs that are read.
+    pub ports: Vec<usize>,
 }
 
 /// Runs an operator without state on the rows of `stream`, as they come.
@@ -66,8 +69,8 @@ pub fn stateless<'s>(
                     Body::Empty => {}
                     Body::Mark(mark) => session.give_container(&mut Batch::new(Body::Mark(mark))),
                     Body::Rows(rows) => {
-                        for rows in node.run(|out| operator.rows(rows, out)).rows {
-                            session.give_container(&mut Batch::new(Body::Rows(rows)));
+                        for mut batch in node.run(|out| operator.rows(rows, out)) {
+                            session.give_container(&mut batch);
                         }
                     }
                 }
@@ -142,8 +145,8 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
             while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
-                    for rows in node.run(|out| operator.rows(rows, out)).rows {
-                        session.give_container(&mut Batch::new(Body::Rows(rows)));
+                    for mut batch in node.run(|out| operator.rows(rows, out)) {
+                        session.give_container(&mut batch);
                     }
                 }
                 ready.marks.into_iter().for_each(|mark| watermarks.note(mark));
@@ -151,8 +154,8 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                     continue;
                 }
                 if let Some(time) = watermarks.advanced() {
-                    for rows in node.run(|out| operator.watermark(time, out)).rows {
-                        session.give_container(&mut Batch::new(Body::Rows(rows)));
+                    for mut batch in node.run(|out| operator.watermark(time, out)) {
+                        session.give_container(&mut batch);
                     }
                     let mark = match time {
                         i64::MAX => Mark::Close { origin },
@@ -167,15 +170,16 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
 
 impl NodeContext {
     /// Runs `step`, counts what it makes, and ends the job where it fails.
-    fn run(&self, step: impl FnOnce(&mut Output) -> Result<()>) -> Output {
+    fn run(&self, step: impl FnOnce(&mut Output) -> Result<()>) -> Vec<Batch> {
         let mut out = Output::default();
         if self.job.failed() {
-            return out;
+            return Vec::new();
         }
         if let Err(error) = step(&mut out) {
             self.job.fail(error.of_node(&self.name));
-            return Output::default();
+            return Vec::new();
         }
+        out.further.retain(|(port, rows)| rows.data.num_rows() > 0 && self.ports.contains(port));
         out.rows.retain(|rows| rows.data.num_rows() > 0);
         for refused in &out.refused {
             if let Err(error) = self.refusals.refuse_row(refused) {
@@ -185,7 +189,8 @@ impl NodeContext {
         out.rows.iter().for_each(|rows| self.tap.show(&rows.data));
         self.meter.rows_out.inc_by(out.rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
         self.meter.held_back.inc_by(out.held_back);
-        out
+        let rows = out.rows.into_iter().map(|rows| (ROWS, rows));
+        rows.chain(out.further).map(|(port, rows)| Batch::of_port(port, Body::Rows(rows))).collect()
     }
 
     fn sorted(&self, rows: Vec<Rows>, take: &Take) -> Vec<Rows> {

@@ -8,6 +8,7 @@ mod filter;
 mod indicators;
 pub mod keyed;
 pub mod order;
+pub mod ports;
 mod select;
 pub mod watermarks;
 
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::spec::{Check, Edge, Fields, Refused};
+use crate::spec::{Check, Edge, Fields, Port, Refused};
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
@@ -48,6 +49,10 @@ pub trait OperatorPlan: Send + Sync {
     fn routing(&self) -> Routing;
     /// The running operator; this cannot fail.
     fn build(&self) -> Box<dyn Operator>;
+    /// Its further outputs: the first one is port 1.
+    fn ports(&self) -> Vec<Port> {
+        Vec::new()
+    }
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()
@@ -59,6 +64,8 @@ pub trait OperatorPlan: Send + Sync {
 pub struct Output {
     /// Rows, in order.
     pub rows: Vec<Rows>,
+    /// Rows of further outputs, and their ports; what nobody reads is thrown away.
+    pub further: Vec<(usize, Rows)>,
     /// How many rows were kept back because not all of the operator was warm.
     pub held_back: u64,
     /// Rows on which an expression failed.

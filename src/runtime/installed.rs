@@ -14,8 +14,17 @@ pub struct Installed {
 
 struct Dataflow {
     id: String,
-    job: Arc<Job>,
+    prepared: Arc<Prepared>,
     index: usize,
+}
+
+impl Dataflow {
+    /// Nothing of it is left on this worker.
+    fn leave(&self) {
+        if self.prepared.job.leave() {
+            self.prepared.finish_aside();
+        }
+    }
 }
 
 impl Installed {
@@ -24,7 +33,7 @@ impl Installed {
         let index = worker.next_dataflow_index();
         prepared.job.enter();
         render(worker, prepared);
-        self.list.push(Dataflow { id: id.to_string(), job: Arc::clone(&prepared.job), index });
+        self.list.push(Dataflow { id: id.to_string(), prepared: Arc::clone(prepared), index });
     }
 
     /// Lets go of the jobs whose dataflow has ended: all is written, and no operator has anything left to do.
@@ -36,7 +45,7 @@ impl Installed {
         self.list.retain(|dataflow| {
             let runs = alive.contains(&dataflow.index);
             if !runs {
-                dataflow.job.leave();
+                dataflow.leave();
             }
             runs
         });
@@ -49,7 +58,7 @@ impl Installed {
 
     /// The jobs that run, by their id.
     pub fn jobs(&self) -> impl Iterator<Item = (&str, &Arc<Job>)> {
-        self.list.iter().map(|dataflow| (dataflow.id.as_str(), &dataflow.job))
+        self.list.iter().map(|dataflow| (dataflow.id.as_str(), &dataflow.prepared.job))
     }
 
     /// Drops all dataflows as they are: for the end of a worker whose peers have failed.
@@ -57,6 +66,6 @@ impl Installed {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
-        self.list.drain(..).for_each(|dataflow| dataflow.job.leave());
+        self.list.drain(..).for_each(|dataflow| dataflow.leave());
     }
 }

@@ -43,6 +43,7 @@ pub struct Job {
     /// The name of the job.
     pub name: String,
     stop: AtomicBool,
+    announces: AtomicBool,
     failure: Mutex<Option<Error>>,
     meters: Mutex<BTreeMap<String, BTreeMap<usize, Meter>>>,
     taps: Mutex<BTreeMap<String, Arc<Tap>>>,
@@ -64,6 +65,7 @@ impl Job {
         Arc::new(Job {
             name: name.to_string(),
             stop: AtomicBool::new(false),
+            announces: AtomicBool::new(false),
             failure: Mutex::default(),
             meters: Mutex::default(),
             taps: Mutex::default(),
@@ -95,9 +97,19 @@ impl Job {
 
     /// Ends the job with `error`; the first one counts.
     pub fn fail(&self, error: Error) {
-        tracing::debug!(job = self.name, "{error}");
-        lock(&self.failure).get_or_insert(error);
+        let mut failure = lock(&self.failure);
+        match &*failure {
+            None if self.announces.load(Ordering::Relaxed) => tracing::error!("job `{}` failed: {error}", self.name),
+            _ => tracing::debug!(job = self.name, "{error}"),
+        }
+        failure.get_or_insert(error);
+        drop(failure);
         self.stop();
+    }
+
+    /// From now on a failure is logged as an error: nobody else tells it where the job runs.
+    pub fn announce_failure(&self) {
+        self.announces.store(true, Ordering::Relaxed);
     }
 
     /// Why the job failed, if it has.
@@ -116,18 +128,24 @@ impl Job {
         lock(&self.crew).came += 1;
     }
 
-    /// A worker has nothing of the job any more. A dataflow ends nowhere before all workers have built it, so the
-    /// last to leave is the last there is.
-    pub fn leave(&self) {
+    /// A worker has nothing of the job any more; whether it was the last. A dataflow ends nowhere before all workers
+    /// have built it, so the last to leave is the last there is.
+    pub fn leave(&self) -> bool {
         let mut crew = lock(&self.crew);
         crew.left += 1;
-        if crew.left == crew.came {
-            crew.ended = Some(epochs::now());
+        let last = crew.left == crew.came;
+        if last {
             lock(&self.taps).values().for_each(|tap| tap.close());
         }
+        last
     }
 
-    /// When it ended on all workers of this process, if it has: microseconds since 1970 UTC.
+    /// Nothing of it is left to be done in this process.
+    pub fn end(&self) {
+        lock(&self.crew).ended.get_or_insert_with(epochs::now);
+    }
+
+    /// When it ended in this process, if it has: microseconds since 1970 UTC.
     pub fn ended(&self) -> Option<Epoch> {
         lock(&self.crew).ended
     }
@@ -157,13 +175,6 @@ impl Job {
     /// Sums, over the workers of this process, what `read` takes from the counters of `node`.
     pub fn total(&self, node: &str, read: impl Fn(&Meter) -> u64) -> u64 {
         lock(&self.meters).get(node).map_or(0, |workers| workers.values().map(read).sum())
-    }
-
-    /// Takes the job's counters out of the metrics: a job of the same name that runs later counts from 0.
-    pub fn forget_meters(&self) {
-        for (node, workers) in lock(&self.meters).iter() {
-            workers.keys().for_each(|worker| Meter::forget(&self.name, node, *worker));
-        }
     }
 
     /// Where the rows that leave `node` can be looked at.

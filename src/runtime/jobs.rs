@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
+use crate::metrics;
 use crate::spec::{Files, Mistakes, Plan};
 
 /// A prepared job that nobody has built by then is dropped.
@@ -116,10 +117,13 @@ impl Jobs {
     pub fn prepare(&self, submission: &Submission, plan: Plan, prepare: &Prepare) -> Result<()> {
         let name = plan.job.name.clone();
         self.reserve(&name)?;
+        // A job of the same name that has ended counts no more: this one does.
+        metrics::forget(&name);
         let prepared = Prepared::new(plan, prepare, submission.start).map(Arc::new);
         let mut table = self.lock();
         table.reserved.retain(|reserved| *reserved != name);
         let prepared = prepared?;
+        prepared.job.announce_failure();
         table.forget(&name);
         let known = known(&prepared, submission.id.clone(), submission.hash());
         table.entries.push(Entry { known, prepared: Some(prepared), stage: Stage::Prepared(Instant::now()) });
@@ -189,8 +193,22 @@ impl Jobs {
         let ended = table.entries.iter().filter(|entry| !entry.is_alive()).count();
         for _ in ENDED..ended {
             let name = table.entries.iter().find(|entry| !entry.is_alive()).map(|entry| entry.known.job.name.clone());
-            name.into_iter().for_each(|name| table.forget(&name));
+            let Some(name) = name else { break };
+            table.forget(&name);
+            if !table.is_taken(&name) {
+                metrics::forget(&name);
+            }
         }
+    }
+
+    /// Waits until all that was built and whose workers have ended is done.
+    pub fn finish(&self) {
+        let table = self.lock();
+        let built = table.entries.iter().filter(|entry| entry.stage == Stage::Built);
+        let prepared: Vec<_> = built.filter_map(|entry| entry.prepared.clone()).collect();
+        // Others may ask about jobs meanwhile.
+        drop(table);
+        prepared.iter().for_each(|prepared| prepared.finish());
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -207,13 +225,13 @@ impl Entry {
 impl Table {
     /// Forgets jobs of this name that have ended.
     fn forget(&mut self, name: &str) {
-        self.entries.retain(|entry| {
-            let forgotten = !entry.is_alive() && entry.known.job.name == name;
-            if forgotten {
-                entry.known.job.forget_meters();
-            }
-            !forgotten
-        });
+        self.entries.retain(|entry| entry.is_alive() || entry.known.job.name != name);
+    }
+
+    /// Whether a job of this name runs or is being prepared.
+    fn is_taken(&self, name: &str) -> bool {
+        let reserved = self.reserved.iter().any(|reserved| reserved == name);
+        reserved || self.entries.iter().any(|entry| entry.known.job.name == name)
     }
 }
 
@@ -263,7 +281,9 @@ mod tests {
         assert!(
             prepare(&jobs, "2", "a").is_err_and(|error| error.to_string().contains("another job `a` already, running"))
         );
-        workers.iter().for_each(|prepared| prepared.job.leave());
+        let last: Vec<bool> = workers.iter().map(|prepared| prepared.job.leave()).collect();
+        assert_eq!((last, names(&jobs)), (vec![false, true], vec!["1 running".to_string()]));
+        workers[0].finish();
         assert_eq!(names(&jobs), ["1 done"]);
         prepare(&jobs, "2", "a").expect("free again");
         assert!(names(&jobs).is_empty(), "one name, one job");
@@ -297,7 +317,7 @@ mod tests {
             prepare(&jobs, &number.to_string(), &format!("job-{number}")).expect("free");
             let prepared = jobs.build(&number.to_string()).expect("prepared");
             prepared.job.enter();
-            prepared.job.leave();
+            prepared.finish();
         }
         jobs.tidy();
         assert_eq!((jobs.list().len(), jobs.list()[0].id.as_str()), (ENDED, "5"));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -18,7 +18,7 @@ use crate::sinks::dead_letters::{DeadLetters, InFolder, Refusals};
 use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::PreparedSource;
 use crate::sources::shape::OnError;
-use crate::spec::{DeadLettersTo, Plan, Role};
+use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
 
 /// How long the last dead letters may take to be kept.
 const KEPT: Duration = Duration::from_secs(30);
@@ -48,6 +48,7 @@ pub struct Prepared {
     sources: BTreeMap<usize, Arc<dyn PreparedSource>>,
     sinks: BTreeMap<usize, Arc<dyn PreparedSink>>,
     letters: Arc<dyn DeadLetters>,
+    finished: OnceLock<()>,
 }
 
 impl Prepared {
@@ -65,6 +66,18 @@ impl Prepared {
         Ok(Prepared::with(plan, sources, sinks, letters, start))
     }
 
+    /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.
+    pub fn look(plan: &Plan) -> Vec<Error> {
+        let look = |node: &PlannedNode| match &node.role {
+            Role::Source(source) => source.look(),
+            Role::Sink(sink) => sink.look(),
+            Role::Operator(_) => Ok(()),
+        };
+        let nodes = plan.nodes.iter().filter_map(|node| Some((format!("`{}`", node.name), look(node).err()?)));
+        let letters = dead_letters(plan).err().map(|error| ("dead letters".to_string(), error));
+        nodes.chain(letters).map(|(what, error)| error.of(&what)).collect()
+    }
+
     /// A plan with sources and sinks that are open already.
     pub fn with(
         plan: Plan,
@@ -73,7 +86,7 @@ impl Prepared {
         letters: Arc<dyn DeadLetters>,
         start: Epoch,
     ) -> Prepared {
-        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters }
+        Prepared { job: Job::new(&plan.job.name), plan, start, sources, sinks, letters, finished: OnceLock::new() }
     }
 
     /// The source at position `node` of the plan.
@@ -89,12 +102,28 @@ impl Prepared {
     /// What `node` does with records it cannot use.
     pub fn refusals(&self, node: &str, on_error: OnError, meter: Meter) -> Refusals {
         let (job, node) = (self.plan.job.name.clone(), node.to_string());
-        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter }
+        Refusals { job, node, on_error, letters: Arc::clone(&self.letters), meter, read: None }
     }
 
-    /// Waits until all dead letters are kept.
-    pub fn flush_dead_letters(&self) -> Result<()> {
-        self.letters.flush(KEPT)
+    /// Ends the job when all its dead letters are kept. This waits, and so does who comes second until the first has
+    /// done it: workers must not.
+    pub fn finish(&self) {
+        self.finished.get_or_init(|| {
+            if let Err(error) = self.letters.flush(KEPT) {
+                self.job.fail(error);
+            }
+            self.job.end();
+        });
+    }
+
+    /// Likewise, but beside the caller.
+    pub fn finish_aside(self: &Arc<Self>) {
+        let prepared = Arc::clone(self);
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || prepared.finish())),
+            // Whoever waits for the job finishes it.
+            Err(error) => self.job.fail(error),
+        }
     }
 
     /// How much all bounded sources hold together, and how much of it was read.

@@ -15,7 +15,7 @@ use crate::sinks::dead_letters::OnlyCounted;
 use crate::sinks::{Placement, PreparedSink, SinkPlan};
 use crate::sources::PreparedSource;
 use crate::sources::lines::Lines;
-use crate::spec::{Plan, PlannedNode, Role, TestSpec};
+use crate::spec::{Input, Plan, PlannedNode, Role, TestSpec};
 
 /// Relative difference up to which two floats are the same.
 const SAME: f64 = 1e-9;
@@ -25,11 +25,21 @@ pub fn rehearse(plan: &Plan, test: &TestSpec, workers: usize) -> Result<Vec<Stri
     let mut nodes: Vec<PlannedNode> =
         plan.nodes.iter().filter(|node| !matches!(node.role, Role::Sink(_))).cloned().collect();
     let renumber: BTreeMap<&str, usize> = nodes.iter().enumerate().map(|(at, node)| (node.name.as_str(), at)).collect();
-    let inputs: Vec<Vec<usize>> = nodes
-        .iter()
-        .map(|node| node.inputs.iter().map(|at| renumber[plan.nodes[*at].name.as_str()]).collect())
-        .collect();
-    let watched: Vec<usize> = test.expect.iter().map(|(name, _)| renumber[name.value.as_str()]).collect();
+    let renumbered = |input: Input| Input { node: renumber[plan.nodes[input.node].name.as_str()], ..input };
+    let inputs: Vec<Vec<Input>> =
+        nodes.iter().map(|node| node.inputs.iter().map(|input| renumbered(*input)).collect()).collect();
+    let watched: Vec<Input> = test.expect.iter().filter_map(|(name, _)| plan.output(name)).collect();
+    let mut watches: Vec<PlannedNode> = Vec::new();
+    for input in watched {
+        watches.push(PlannedNode {
+            name: format!("test-{}", plan.output_name(input)),
+            kind: "collect",
+            inputs: vec![renumbered(input)],
+            edge: plan.edge(input).clone(),
+            ports: Vec::new(),
+            role: Role::Sink(Arc::new(Watch)),
+        });
+    }
     nodes.iter_mut().zip(inputs).for_each(|(node, inputs)| node.inputs = inputs);
     let mut sources: BTreeMap<usize, Arc<dyn PreparedSource>> = BTreeMap::new();
     for (at, node) in nodes.iter().enumerate() {
@@ -42,17 +52,10 @@ pub fn rehearse(plan: &Plan, test: &TestSpec, workers: usize) -> Result<Vec<Stri
     }
     let mut sinks: BTreeMap<usize, Arc<dyn PreparedSink>> = BTreeMap::new();
     let mut collected = Vec::new();
-    for at in watched {
+    for watch in watches {
         let collect = Collect::default();
         sinks.insert(nodes.len(), Arc::new(collect.clone()));
         collected.push(collect);
-        let watch = PlannedNode {
-            name: format!("test-{}", nodes[at].name),
-            kind: "collect",
-            inputs: vec![at],
-            edge: nodes[at].edge.clone(),
-            role: Role::Sink(Arc::new(Watch)),
-        };
         nodes.push(watch);
     }
     let plan = Plan { nodes, ..plan.clone() };

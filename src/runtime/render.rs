@@ -14,13 +14,15 @@ use super::prepare::Prepared;
 use crate::batch::{Batch, Epoch};
 use crate::error::{Error, Result};
 use crate::operators::keyed::{NodeContext, keyed, stateless};
+use crate::operators::ports::{Outputs, ROWS, part};
 use crate::operators::{OperatorPlan, Routing};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
 use crate::sources::lanes::Lanes;
+use crate::sources::letters::{LETTERS, Letters};
 use crate::sources::shape::OnError;
-use crate::spec::{Edge, PlannedNode, Role};
+use crate::spec::{Edge, Input, PlannedNode, Role};
 
 /// Builds the dataflow of `prepared` on this worker.
 pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) {
@@ -55,21 +57,22 @@ fn ordered_by_time(prepared: &Prepared) -> Vec<u16> {
 impl<'s> Renderer<'_, 's> {
     fn render(&self) -> Result<()> {
         let nodes = &self.prepared.plan.nodes;
-        let mut streams: Vec<Option<Stream<'s, Epoch, Batch>>> = Vec::new();
+        let mut streams: Vec<Outputs<'s>> = Vec::new();
         for (index, node) in nodes.iter().enumerate() {
-            let stream = match &node.role {
-                Role::Source(_) => Some(self.source(index, node)?),
+            let outputs = match &node.role {
+                Role::Source(_) => self.source(index, node)?,
                 Role::Operator(plan) => {
                     let (input, edge) = self.input(node, &streams)?;
-                    Some(self.operator(input, &edge, index, node, plan.as_ref())?)
+                    let stream = self.operator(input, &edge, index, node, plan.as_ref())?;
+                    part(stream, &self.prepared.plan.read_ports(index))
                 }
                 Role::Sink(_) => {
                     let (input, edge) = self.input(node, &streams)?;
                     self.sink(input, &edge, index, node)?;
-                    None
+                    Outputs::new()
                 }
             };
-            streams.push(stream);
+            streams.push(outputs);
         }
         Ok(())
     }
@@ -85,10 +88,11 @@ impl<'s> Renderer<'_, 's> {
             tap: self.prepared.job.tap(&node.name),
             by_time: Arc::clone(&self.by_time),
             lanes: Arc::clone(&self.lanes),
+            ports: self.prepared.plan.read_ports(index),
         }
     }
 
-    fn source(&self, index: usize, node: &PlannedNode) -> Result<Stream<'s, Epoch, Batch>> {
+    fn source(&self, index: usize, node: &PlannedNode) -> Result<Outputs<'s>> {
         let Role::Source(plan) = &node.role else { return Err(broken(node)) };
         let source = Arc::clone(self.prepared.source(index).ok_or_else(|| broken(node))?);
         let mut context = self.context(index, node, plan.shape().on_error);
@@ -96,6 +100,9 @@ impl<'s> Renderer<'_, 's> {
             // Rows leave the node in order: as they are read they are not looked at.
             context.tap = Arc::default();
         }
+        let ports = std::mem::take(&mut context.ports);
+        let letters = ports.contains(&LETTERS).then(|| Arc::new(Letters::new(plan.shape().layout)));
+        context.refusals.read.clone_from(&letters);
         let (refusals, job) = (context.refusals.clone(), Arc::clone(&context.job));
         let (worker, workers) = (self.scope.index(), self.scope.peers());
         let settings = &self.prepared.plan.job.settings;
@@ -108,30 +115,28 @@ impl<'s> Renderer<'_, 's> {
                 start,
                 durable: self.durable.clone(),
                 memory: settings.memory.0 as usize,
+                letters,
             },
             |wake| source.reader(ReaderContext { worker, workers, node: index, job, start, refusals, wake }),
         );
-        match &plan.shape().order {
-            None => Ok(stream),
-            Some(order) => {
-                let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
-                // With counters of its own: every row has left the source before.
-                let meter = self.prepared.job.meter(&format!("{}.order", node.name), self.scope.index());
-                let context = NodeContext { meter, ..self.context(index, node, OnError::DeadLetter) };
-                keyed(stream, &edge, context, order.build())
-            }
+        let mut outputs = part(stream, &ports);
+        if let Some(order) = &plan.shape().order
+            && let Some(rows) = outputs.remove(&ROWS)
+        {
+            let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
+            // With counters of its own: every row has left the source before.
+            let meter = self.prepared.job.meter(&format!("{}.order", node.name), self.scope.index());
+            let context = NodeContext { meter, ports: Vec::new(), ..self.context(index, node, OnError::DeadLetter) };
+            outputs.insert(ROWS, keyed(rows, &edge, context, order.build())?);
         }
+        Ok(outputs)
     }
 
     /// The rows of all inputs of a node, and the edge they make together.
-    fn input(
-        &self,
-        node: &PlannedNode,
-        streams: &[Option<Stream<'s, Epoch, Batch>>],
-    ) -> Result<(Stream<'s, Epoch, Batch>, Edge)> {
-        let stream = |input: &usize| streams[*input].clone().ok_or_else(|| broken(node));
+    fn input(&self, node: &PlannedNode, streams: &[Outputs<'s>]) -> Result<(Stream<'s, Epoch, Batch>, Edge)> {
+        let stream = |input: &Input| streams[input.node].get(&input.port).cloned().ok_or_else(|| broken(node));
         let inputs = node.inputs.iter().map(stream).collect::<Result<Vec<_>>>()?;
-        let edges: Vec<&Edge> = node.inputs.iter().map(|input| &self.prepared.plan.nodes[*input].edge).collect();
+        let edges: Vec<&Edge> = node.inputs.iter().map(|input| self.prepared.plan.edge(*input)).collect();
         let edge = Edge {
             placed: edges.iter().all(|edge| edge.placed),
             in_order: edges.len() == 1 && edges[0].in_order,

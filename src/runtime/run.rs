@@ -47,7 +47,7 @@ impl Local {
     /// Waits until all jobs have ended; the first failure counts.
     pub fn join(self) -> Ended {
         let ended = self.workers.join();
-        let ended = self.jobs.iter().fold(ended, |ended, prepared| ended.and(prepared.flush_dead_letters()));
+        self.jobs.iter().for_each(|prepared| prepared.finish());
         self.jobs.iter().find_map(|prepared| prepared.job.failure()).map_or(ended, Err)
     }
 }

@@ -1,5 +1,6 @@
 //! Dead letters: records that could not be used, kept with their raw bytes, their place and the reason.
 
+use std::fmt;
 use std::fs::{File, OpenOptions, create_dir_all};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::formats::json_line;
 use crate::metrics::Meter;
+use crate::sources::letters::Letters;
 use crate::sources::shape::OnError;
 use crate::spec::Refused;
 
@@ -61,6 +63,15 @@ pub enum Raw {
     Text(String),
     /// In hexadecimal.
     Hex(String),
+}
+
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Raw::Text(text) => f.write_str(text),
+            Raw::Hex(digits) => write!(f, "0x{digits}"),
+        }
+    }
 }
 
 impl Raw {
@@ -160,6 +171,8 @@ pub struct Refusals {
     pub letters: Arc<dyn DeadLetters>,
     /// Where they are counted, in every case.
     pub meter: Meter,
+    /// Where those that are kept go as well, where the dataflow reads them.
+    pub read: Option<Arc<Letters>>,
 }
 
 impl Refusals {
@@ -182,7 +195,7 @@ impl Refusals {
             ))),
             OnError::DeadLetter => {
                 self.meter.dead_letters.inc();
-                self.letters.write(&DeadLetter {
+                let letter = DeadLetter {
                     job: self.job.clone(),
                     node: self.node.clone(),
                     topic: place.topic.to_string(),
@@ -192,7 +205,10 @@ impl Refusals {
                     reason: reason.to_string(),
                     key: key.map(Raw::of),
                     payload: payload.map(Raw::of),
-                })
+                };
+                self.letters.write(&letter)?;
+                self.read.iter().for_each(|letters| letters.push(letter.clone()));
+                Ok(())
             }
         }
     }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 
 use super::columns::ColumnsSpec;
-use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::formats::{write_csv, write_json_lines};
@@ -93,6 +93,14 @@ impl SinkPlan for FilePlan {
             files.push((worker, BufWriter::with_capacity(1 << 16, file)));
         }
         Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files) }))
+    }
+
+    fn look(&self) -> Result<()> {
+        match self.path.is_dir() && !self.folder {
+            true => Err(Error::connect(format!("{}: it is a folder", self.path.display()))),
+            false if self.folder => look_for_folder(&self.path),
+            false => self.path.parent().map_or(Ok(()), look_for_folder),
+        }
     }
 
     fn overwrites(&self) -> Option<&Path> {

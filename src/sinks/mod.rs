@@ -22,7 +22,7 @@ use std::sync::Arc;
 use timely::scheduling::SyncActivator;
 
 use crate::batch::{Epoch, Rows};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
 use crate::sinks::dead_letters::Refusals;
@@ -65,6 +65,10 @@ pub trait SinkPlan: Send + Sync {
     fn placement(&self) -> Placement;
     /// Connects, once a process; everything that may fail does so here.
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>>;
+    /// Looks whether it can be written to; changes nothing.
+    fn look(&self) -> Result<()> {
+        Ok(())
+    }
     /// The file that it begins anew, where there is one.
     fn overwrites(&self) -> Option<&Path> {
         None
@@ -72,6 +76,15 @@ pub trait SinkPlan: Send + Sync {
     /// Lines for `explain`.
     fn details(&self) -> Vec<String> {
         Vec::new()
+    }
+}
+
+/// Looks whether `folder` is there or can be made.
+fn look_for_folder(folder: &Path) -> Result<()> {
+    let there = folder.ancestors().find(|above| above.exists());
+    match there.filter(|there| !there.is_dir()) {
+        Some(file) => Err(Error::connect(format!("{}: {} is no folder", folder.display(), file.display()))),
+        None => Ok(()),
     }
 }
 

@@ -17,7 +17,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use super::columns::ColumnsSpec;
-use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, epochs};
@@ -68,6 +68,10 @@ impl SinkPlan for ParquetPlan {
     fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
         create_dir_all(&self.folder).map_err(|error| Error::connect(format!("{}: {error}", self.folder.display())))?;
         Ok(Arc::new(self.clone()))
+    }
+
+    fn look(&self) -> Result<()> {
+        look_for_folder(&self.folder)
     }
 
     fn details(&self) -> Vec<String> {

@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::operator::source;
@@ -11,9 +13,12 @@ use timely::dataflow::operators::probe::Handle as Probe;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
+use super::letters::{LETTERS, Letters};
 use super::{Cut, Read, Reader};
 use crate::batch::{Batch, Body, Epoch, Mark, Rows};
+use crate::error::Result;
 use crate::operators::keyed::NodeContext;
+use crate::operators::ports::ROWS;
 use crate::runtime::epochs::{EpochClock, until_next};
 
 /// Batches taken from the reader before the rest of the dataflow has its turn.
@@ -35,6 +40,8 @@ pub struct Feed {
     pub durable: Probe<Epoch>,
     /// How many bytes may be read and not yet durable.
     pub memory: usize,
+    /// The dead letters of the reader, where they are read in the dataflow.
+    pub letters: Option<Arc<Letters>>,
 }
 
 /// The rows of the reader that `open` makes.
@@ -51,7 +58,9 @@ pub fn feed<'s>(
         let reader = open(wake);
         let mut state = Feeding::new(feed, reader, activator, capability);
         move |output| {
-            state.turn(|capability, body| output.session(capability).give_container(&mut Batch::new(body)));
+            state.turn(|capability, port, body| {
+                output.session(capability).give_container(&mut Batch::of_port(port, body));
+            });
         }
     })
 }
@@ -84,7 +93,7 @@ impl Feeding {
         }
     }
 
-    fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, Body)) {
+    fn turn(&mut self, mut send: impl FnMut(&Capability<Epoch>, usize, Body)) {
         if self.feed.node.job.stopping() {
             self.capability = None;
         }
@@ -92,7 +101,7 @@ impl Feeding {
         if !self.announced {
             self.announced = true;
             for origin in self.reader.origins() {
-                send(capability, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
+                send(capability, ROWS, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
             }
             capability.downgrade(&self.feed.start.max(1));
         }
@@ -137,9 +146,10 @@ impl Feeding {
     }
 
     /// Takes one thing from the reader; whether there may be more.
-    fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, Body)) -> bool {
+    fn step(&mut self, send: &mut impl FnMut(&Capability<Epoch>, usize, Body)) -> bool {
         let Some(capability) = &mut self.capability else { return false };
-        let read = match self.reader.read() {
+        let source = self.feed.node.index as u16;
+        let (read, letters) = match read(self.reader.as_mut(), self.feed.letters.as_deref()) {
             Ok(read) => read,
             Err(error) => {
                 self.feed.node.job.fail(error.of_node(&self.feed.node.name));
@@ -147,11 +157,17 @@ impl Feeding {
                 return false;
             }
         };
+        if let Read::Rows { epoch: Some(epoch), .. } = &read
+            && epoch > capability.time()
+        {
+            capability.downgrade(epoch);
+        }
+        if let Some(data) = letters {
+            self.outstanding.add(*capability.time(), data.get_array_memory_size());
+            send(capability, LETTERS, Body::Rows(Rows { data, source }));
+        }
         match read {
-            Read::Rows { epoch, data, bytes, extent } => {
-                if let Some(epoch) = epoch.filter(|epoch| epoch > capability.time()) {
-                    capability.downgrade(&epoch);
-                }
+            Read::Rows { data, bytes, extent, .. } => {
                 self.outstanding.add(*capability.time(), bytes);
                 let meter = &self.feed.node.meter;
                 meter.rows_out.inc_by(data.num_rows() as u64);
@@ -159,12 +175,12 @@ impl Feeding {
                 meter.progress.inc_by(extent);
                 if data.num_rows() > 0 {
                     self.feed.node.tap.show(&data);
-                    send(capability, Body::Rows(Rows { data, source: self.feed.node.index as u16 }));
+                    send(capability, ROWS, Body::Rows(Rows { data, source }));
                 }
                 true
             }
             Read::Mark(mark) => {
-                send(capability, Body::Mark(mark));
+                send(capability, ROWS, Body::Mark(mark));
                 true
             }
             Read::Advance(epoch) => {
@@ -181,13 +197,21 @@ impl Feeding {
             }
             Read::End => {
                 for origin in self.reader.origins() {
-                    send(capability, Body::Mark(Mark::Close { origin }));
+                    send(capability, ROWS, Body::Mark(Mark::Close { origin }));
                 }
                 self.capability = None;
                 false
             }
         }
     }
+}
+
+/// The next thing there is, and the dead letters that came with it.
+fn read(reader: &mut dyn Reader, letters: Option<&Letters>) -> Result<(Read, Option<RecordBatch>)> {
+    let read = reader.read()?;
+    let rows = if let Read::Rows { data, .. } = &read { Some(data) } else { None };
+    let letters = letters.map_or(Ok(None), |letters| letters.take(rows))?;
+    Ok((read, letters))
 }
 
 /// Bytes read and not yet durable, by epoch.

@@ -8,6 +8,7 @@ use crate::batch::Origin;
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, JsonDecoder, JsonOptions, MessageSchema};
 use crate::operators::watermarks::origin;
+use crate::sinks::dead_letters::Place;
 
 /// JSON lines in place of a source; they are read by the first worker, in one epoch.
 pub struct Lines {
@@ -38,6 +39,18 @@ struct LinesReader {
     context: ReaderContext,
 }
 
+impl LinesReader {
+    /// A line that cannot be used is a mistake in the test, unless the test is about dead letters.
+    fn refuse(&self, number: usize, line: &str, reason: &str) -> Result<()> {
+        let refusals = &self.context.refusals;
+        if refusals.read.is_none() {
+            return Err(Error::run(format!("line {} of the test's input: {reason}", number + 1)));
+        }
+        let place = Place { topic: &refusals.node, partition: 0, offset: number as i64, timestamp: None };
+        refusals.refuse(&place, None, Some(line.as_bytes()), reason)
+    }
+}
+
 impl Reader for LinesReader {
     fn cut(&self) -> Cut {
         Cut::Rows
@@ -50,15 +63,19 @@ impl Reader for LinesReader {
     fn read(&mut self) -> Result<Read> {
         let Some(text) = self.lines.take() else { return Ok(Read::End) };
         let mut decoder = JsonDecoder::new(&self.messages, None, JsonOptions::default());
-        let mut seqs = Vec::new();
+        let (mut seqs, mut decoded) = (Vec::new(), Vec::new());
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-            let undecodable = |reason| Error::run(format!("line {} of the test's input: {reason}", number + 1));
-            decoder.decode(None, line.as_bytes()).map_err(undecodable)?;
-            seqs.extend(self.shaper.plan().layout.seq(0, seqs.len() as u64, 0));
+            match decoder.decode(None, line.as_bytes()) {
+                Ok(_) => {
+                    seqs.extend(self.shaper.plan().layout.seq(0, number as u64, 0));
+                    decoded.push((number, line));
+                }
+                Err(undecodable) => self.refuse(number, line, &undecodable.reason)?,
+            }
         }
         let shaped = self.shaper.shape(decoder.finish()?, seqs)?;
-        if let Some((row, reason)) = shaped.refused.first() {
-            return Err(Error::run(format!("row {} of the test's input: {reason}", row + 1)));
+        for (row, reason) in &shaped.refused {
+            self.refuse(decoded[*row].0, decoded[*row].1, reason)?;
         }
         let bytes = text.len();
         Ok(Read::Rows { epoch: Some(self.context.start), data: shaped.data, bytes, extent: bytes as u64 })

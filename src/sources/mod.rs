@@ -8,6 +8,7 @@ mod file;
 mod generator;
 mod kafka;
 pub mod lanes;
+pub mod letters;
 pub mod lines;
 pub mod seq;
 pub mod shape;
@@ -52,6 +53,10 @@ pub trait SourceSpec: Send + Sync {
 pub trait SourcePlan: Send + Sync {
     /// Opens what rows come from, once a process; everything that may fail does so here.
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSource>>;
+    /// Looks whether what it reads is there; changes nothing.
+    fn look(&self) -> Result<()> {
+        Ok(())
+    }
     /// How messages become rows.
     fn shape(&self) -> &Arc<ShapePlan>;
     /// What a message holds: how the rows of a test are read.

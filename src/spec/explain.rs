@@ -3,7 +3,7 @@
 use arrow::datatypes::Field;
 use serde_json::json;
 
-use super::plan::{Edge, Plan, PlannedNode, Role};
+use super::plan::{Edge, Input, Plan, PlannedNode, Role};
 use crate::formats::ColumnType;
 
 crate::words! {
@@ -32,20 +32,31 @@ pub fn explain(plan: &Plan, format: Format) -> String {
 
 fn text(plan: &Plan) -> String {
     let mut out = format!("{}\n", plan.job.name);
-    for node in &plan.nodes {
-        let inputs: Vec<&str> = node.inputs.iter().map(|i| plan.nodes[*i].name.as_str()).collect();
+    for (at, node) in plan.nodes.iter().enumerate() {
+        let inputs: Vec<String> = node.inputs.iter().map(|input| plan.output_name(*input)).collect();
         let from = if inputs.is_empty() { String::new() } else { format!(" <- {}", inputs.join(", ")) };
         out.push_str(&format!("\n{} {} ({}){from}\n", node.role.name(), node.name, node.kind));
         for detail in details(node) {
             out.push_str(&format!("  {detail}\n"));
         }
         if !matches!(node.role, Role::Sink(_)) {
-            out.push_str(&format!("  {} rows, key: {}\n", node.edge.kind, key(&node.edge).join(", ")));
-            let width = node.edge.schema.fields().iter().map(|field| field.name().len()).max().unwrap_or(0);
-            for (name, kind) in columns(&node.edge) {
-                out.push_str(&format!("    {name:width$}  {kind}\n"));
-            }
+            out.push_str(&output(&node.edge));
         }
+        // The others would only be in the way.
+        for port in plan.read_ports(at) {
+            let input = Input { node: at, port };
+            out.push_str(&format!("  also {}:\n{}", plan.output_name(input), output(plan.edge(input))));
+        }
+    }
+    out
+}
+
+/// What comes out: its kind, key and columns.
+fn output(edge: &Edge) -> String {
+    let mut out = format!("  {} rows, key: {}\n", edge.kind, key(edge).join(", "));
+    let width = edge.schema.fields().iter().map(|field| field.name().len()).max().unwrap_or(0);
+    for (name, kind) in columns(edge) {
+        out.push_str(&format!("    {name:width$}  {kind}\n"));
     }
     out
 }
@@ -68,8 +79,15 @@ fn key(edge: &Edge) -> Vec<String> {
     edge.key.iter().map(|i| edge.schema.field(*i).name().clone()).collect()
 }
 
-fn edges(plan: &Plan) -> impl Iterator<Item = (&PlannedNode, &PlannedNode)> {
-    plan.nodes.iter().flat_map(move |node| node.inputs.iter().map(move |input| (&plan.nodes[*input], node)))
+/// From which node, by which further output, to which node.
+fn edges(plan: &Plan) -> impl Iterator<Item = (&str, Option<&str>, &str)> {
+    plan.nodes.iter().flat_map(move |node| {
+        node.inputs.iter().map(move |input| {
+            let from = &plan.nodes[input.node];
+            let port = input.port.checked_sub(1).map(|further| from.ports[further].name);
+            (from.name.as_str(), port, node.name.as_str())
+        })
+    })
 }
 
 fn mermaid(plan: &Plan) -> String {
@@ -82,8 +100,9 @@ fn mermaid(plan: &Plan) -> String {
         };
         out.push_str(&format!("  {}{open}\"{}<br/>{}\"{close}\n", node.name, node.name, node.kind));
     }
-    for (from, to) in edges(plan) {
-        out.push_str(&format!("  {} --> {}\n", from.name, to.name));
+    for (from, port, to) in edges(plan) {
+        let port = port.map_or(String::new(), |port| format!(" -- {port}"));
+        out.push_str(&format!("  {from}{port} --> {to}\n"));
     }
     out
 }
@@ -93,27 +112,35 @@ fn dot(plan: &Plan) -> String {
     for node in &plan.nodes {
         out.push_str(&format!("  \"{}\" [label=\"{}\\n{}\"]\n", node.name, node.name, node.kind));
     }
-    for (from, to) in edges(plan) {
-        out.push_str(&format!("  \"{}\" -> \"{}\"\n", from.name, to.name));
+    for (from, port, to) in edges(plan) {
+        let port = port.map_or(String::new(), |port| format!(" [label=\"{port}\"]"));
+        out.push_str(&format!("  \"{from}\" -> \"{to}\"{port}\n"));
     }
     out + "}\n"
 }
 
 /// The plan for programs.
 fn as_json(plan: &Plan) -> serde_json::Value {
-    let node = |node: &PlannedNode| {
-        let columns: Vec<_> =
-            columns(&node.edge).into_iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect();
+    let typed = |edge: &Edge| -> Vec<_> {
+        columns(edge).into_iter().map(|(name, kind)| json!({ "name": name, "type": kind })).collect()
+    };
+    let node = |(at, node): (usize, &PlannedNode)| {
+        let read = plan.read_ports(at);
+        let further = (1..).zip(&node.ports).map(|(number, port)| {
+            let (columns, kind) = (typed(&port.edge), port.edge.kind.to_string());
+            json!({ "name": port.name, "read": read.contains(&number), "kind": kind, "key": key(&port.edge), "columns": columns })
+        });
         json!({
             "name": node.name,
             "role": node.role.name(),
             "type": node.kind,
-            "inputs": node.inputs.iter().map(|i| &plan.nodes[*i].name).collect::<Vec<_>>(),
+            "inputs": node.inputs.iter().map(|input| plan.output_name(*input)).collect::<Vec<_>>(),
             "kind": node.edge.kind.to_string(),
             "key": key(&node.edge),
-            "columns": columns,
+            "columns": typed(&node.edge),
+            "further_outputs": further.collect::<Vec<_>>(),
             "details": details(node),
         })
     };
-    json!({ "name": plan.job.name, "nodes": plan.nodes.iter().map(node).collect::<Vec<_>>() })
+    json!({ "name": plan.job.name, "nodes": plan.nodes.iter().enumerate().map(node).collect::<Vec<_>>() })
 }

@@ -189,7 +189,7 @@ impl FromToml for Raw {
 impl FromToml for String {
     fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
         let Raw(text) = Raw::from_toml(value, findings)?;
-        let expanded = expand(&text, &|name| std::env::var(name).ok());
+        let expanded = expand(&text, findings.base(), &|name| std::env::var(name).ok());
         expanded.map_err(|message| findings.mistake(&value.span(), message)).ok()
     }
     fn schema() -> Json {

@@ -34,11 +34,22 @@ impl<T> std::ops::Deref for At<T> {
 /// Collects mistakes while a file is read and planned.
 #[derive(Default)]
 pub struct Findings {
+    base: PathBuf,
     mistakes: RefCell<Vec<(Span, String)>>,
     warnings: RefCell<Vec<(Span, String)>>,
 }
 
 impl Findings {
+    /// Of a file whose relative paths begin at `base`.
+    pub fn below(base: PathBuf) -> Self {
+        Findings { base, ..Findings::default() }
+    }
+
+    /// Where relative paths begin.
+    pub fn base(&self) -> &Path {
+        &self.base
+    }
+
     /// Notes a mistake at `span`.
     pub fn mistake(&self, span: &Span, message: impl Into<String>) {
         push_once(&self.mistakes, span, message.into());

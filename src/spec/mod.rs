@@ -14,7 +14,7 @@ mod values;
 pub use explain::{Format, explain};
 pub use fields::{Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
 pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest};
-pub use plan::{Check, DELETE, Edge, EdgeKind, JobPlan, OP, Plan, PlannedNode, Role};
+pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedNode, Port, Role};
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
 pub use values::{Size, nanoseconds};

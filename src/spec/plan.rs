@@ -1,5 +1,6 @@
 //! From a [`Spec`] to a [`Plan`]: names resolved, nodes in the order of the data, every edge typed.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,8 +11,10 @@ use super::read::{Body, Files, JobSpec, NodeSpec, RoleSpec, Spec};
 use crate::error::{Error, Result};
 use crate::formats::type_name;
 use crate::operators::OperatorPlan;
+use crate::operators::ports::ROWS;
 use crate::sinks::SinkPlan;
-use crate::sources::SourcePlan;
+use crate::sources::shape::OnError;
+use crate::sources::{SourcePlan, letters};
 
 /// What the rows of an edge mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +98,24 @@ impl Role {
     }
 }
 
+/// A further output of a node, besides its rows.
+#[derive(Clone, Debug)]
+pub struct Port {
+    /// What it is called behind the node's name and a point.
+    pub name: &'static str,
+    /// What comes out.
+    pub edge: Edge,
+}
+
+/// An output that is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The position, in the plan, of the node.
+    pub node: usize,
+    /// 0 for its rows, else the number of a further output.
+    pub port: usize,
+}
+
 /// A node, checked and typed.
 #[derive(Clone)]
 pub struct PlannedNode {
@@ -102,10 +123,12 @@ pub struct PlannedNode {
     pub name: String,
     /// Its `type`.
     pub kind: &'static str,
-    /// Positions, in the plan, of the nodes whose rows it takes.
-    pub inputs: Vec<usize>,
+    /// Whose rows it takes.
+    pub inputs: Vec<Input>,
     /// What comes out; for a sink, what comes in.
     pub edge: Edge,
+    /// Its further outputs: the first one is port 1.
+    pub ports: Vec<Port>,
     /// What it does.
     pub role: Role,
 }
@@ -133,13 +156,13 @@ pub struct Plan {
 impl Plan {
     /// Reads and plans the dataflow file `text`. Returns the plan and its warnings, or all mistakes at once.
     pub fn of(path: &Path, text: &str, files: &Files) -> Result<(Plan, Spec, Mistakes)> {
-        let findings = Findings::default();
+        let findings = Findings::below(files.path(""));
         let Some(spec) = Spec::read(text, &findings) else {
             return Err(Error::Dataflow(Box::new(findings.mistakes(path, text))));
         };
         let check = Check { findings: &findings, files, job: &spec.job, text };
         let nodes = plan_nodes(&spec.nodes, &check);
-        check_tests(&spec, &findings);
+        check_tests(&spec, &nodes, &findings);
         if findings.is_empty() {
             let job = JobPlan { name: spec.name.clone(), settings: spec.job.clone(), base: files.path("") };
             return Ok((Plan { job, nodes }, spec, findings.warnings(path, text)));
@@ -151,6 +174,56 @@ impl Plan {
     pub fn position(&self, name: &str) -> Option<usize> {
         self.nodes.iter().position(|node| node.name == name)
     }
+
+    /// The output `NODE` or `NODE.OUTPUT`.
+    pub fn output(&self, name: &str) -> Option<Input> {
+        let node = self.position(node_of(name))?;
+        self.nodes[node].port(name).ok().map(|port| Input { node, port })
+    }
+
+    /// What comes out there.
+    pub fn edge(&self, input: Input) -> &Edge {
+        self.nodes[input.node].output(input.port)
+    }
+
+    /// How an output is written.
+    pub fn output_name(&self, input: Input) -> String {
+        self.nodes[input.node].output_name(input.port)
+    }
+
+    /// The further outputs of a node that are read.
+    pub fn read_ports(&self, node: usize) -> Vec<usize> {
+        let read = self.nodes.iter().flat_map(|reader| &reader.inputs);
+        let ports: BTreeSet<usize> = read.filter(|input| input.node == node).map(|input| input.port).collect();
+        ports.into_iter().filter(|port| *port != ROWS).collect()
+    }
+}
+
+/// The node of an output.
+fn node_of(output: &str) -> &str {
+    output.split_once('.').map_or(output, |(node, _)| node)
+}
+
+impl PlannedNode {
+    /// What comes out by a port.
+    fn output(&self, port: usize) -> &Edge {
+        port.checked_sub(1).map_or(&self.edge, |further| &self.ports[further].edge)
+    }
+
+    fn output_name(&self, port: usize) -> String {
+        port.checked_sub(1).map_or(self.name.clone(), |further| format!("{}.{}", self.name, self.ports[further].name))
+    }
+
+    /// The port of the output `written`, `NODE` or `NODE.OUTPUT`; else what is wrong with it.
+    fn port(&self, written: &str) -> Result<usize, String> {
+        let Some((node, output)) = written.split_once('.') else { return Ok(ROWS) };
+        if let Some(further) = self.ports.iter().position(|port| port.name == output) {
+            return Ok(further + 1);
+        }
+        let known: Vec<String> = (1..=self.ports.len()).map(|port| self.output_name(port)).collect();
+        let known = if known.is_empty() { "nothing but its rows".to_string() } else { known.join(", ") };
+        Err(format!("`{node}` has no output `{output}`; it has {known}"))
+    }
 }
 
 fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
@@ -161,8 +234,9 @@ fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
     let mut position = vec![None; specs.len()];
     for at in order {
         // What reads only from nodes with mistakes is left unplanned: its own mistakes would only be echoes.
-        let planned: Vec<usize> =
-            inputs[at].iter().filter_map(|input| input.and_then(|input| position[input])).collect();
+        let written = specs[at].inputs.iter().zip(&inputs[at]);
+        let planned = written.filter_map(|(written, spec)| port(written, position[(*spec)?]?, &nodes, check.findings));
+        let planned: Vec<Input> = planned.collect();
         if planned.is_empty() && specs[at].role != RoleSpec::Source {
             continue;
         }
@@ -170,15 +244,35 @@ fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
         if let Some((edge, role)) = plan_node(&specs[at], &inputs, &nodes, check) {
             position[at] = Some(nodes.len());
             let (name, kind) = (specs[at].name.value.clone(), specs[at].kind);
-            nodes.push(PlannedNode { name, kind, inputs, edge, role });
+            let ports = match &role {
+                Role::Source(_) => letters::ports(),
+                Role::Operator(plan) => plan.ports(),
+                Role::Sink(_) => Vec::new(),
+            };
+            nodes.push(PlannedNode { name, kind, inputs, edge, ports, role });
         }
     }
-    warn_of_unread(specs, &inputs, check.findings);
+    warn_of_unread(specs, check.findings);
     check_overwritten(specs, &nodes, check.findings);
     nodes
 }
 
-fn plan_node(spec: &NodeSpec, inputs: &[usize], nodes: &[PlannedNode], check: &Check<'_>) -> Option<(Edge, Role)> {
+/// The output `written` of the node at position `node`.
+fn port(written: &At<String>, node: usize, nodes: &[PlannedNode], findings: &Findings) -> Option<Input> {
+    let read = &nodes[node];
+    let port = read.port(written).map_err(|message| findings.mistake(&written.span, message)).ok()?;
+    if let Role::Source(source) = &read.role
+        && port == letters::LETTERS
+        && source.shape().on_error != OnError::DeadLetter
+    {
+        let message =
+            format!("no dead letters come from `{}`: it has on_error = \"{}\"", read.name, source.shape().on_error);
+        findings.warning(&written.span, message);
+    }
+    Some(Input { node, port })
+}
+
+fn plan_node(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], check: &Check<'_>) -> Option<(Edge, Role)> {
     match spec.body.as_ref()? {
         Body::Source(source) => {
             let (edge, plan) = source.plan(&spec.name, check)?;
@@ -213,12 +307,13 @@ fn check_names(specs: &[NodeSpec], findings: &Findings) {
 
 fn resolve(node: &NodeSpec, specs: &[NodeSpec], findings: &Findings) -> Vec<Option<usize>> {
     let find = |input: &At<String>| {
-        let found = specs.iter().position(|other| other.name.value == input.value && other.role != RoleSpec::Sink);
+        let wanted = node_of(input);
+        let found = specs.iter().position(|other| other.name.value == wanted && other.role != RoleSpec::Sink);
         if found.is_none() {
             let names =
                 specs.iter().filter(|other| other.role != RoleSpec::Sink && other.name.value != node.name.value);
-            let near = did_you_mean(input, names.map(|other| other.name.value.as_str()));
-            findings.mistake(&input.span, format!("there is no source or operator `{}`{near}", input.value));
+            let near = did_you_mean(wanted, names.map(|other| other.name.value.as_str()));
+            findings.mistake(&input.span, format!("there is no source or operator `{wanted}`{near}"));
         }
         found
     };
@@ -273,16 +368,17 @@ impl Walk<'_> {
 }
 
 /// The edge that several inputs make together: the same columns, of the same types, in the same order.
-fn union(spec: &NodeSpec, inputs: &[usize], nodes: &[PlannedNode], findings: &Findings) -> Option<Edge> {
+fn union(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], findings: &Findings) -> Option<Edge> {
     let (first, rest) = inputs.split_first()?;
-    let mut edge = nodes[*first].edge.clone();
-    for other in rest {
-        let (name, other) = (&nodes[*other].name, &nodes[*other].edge);
+    let output = |input: &Input| (nodes[input.node].output_name(input.port), nodes[input.node].output(input.port));
+    let (first, edge) = output(first);
+    let mut edge = edge.clone();
+    for (name, other) in rest.iter().map(output) {
         if let Some(difference) = difference(&edge, other) {
             // Some inputs may be missing, as they have mistakes of their own.
-            let written = spec.inputs.iter().find(|input| input.value == *name);
+            let written = spec.inputs.iter().find(|input| input.value == name);
             let span = written.map_or(&spec.name.span, |input| &input.span);
-            findings.mistake(span, format!("`{}` and `{name}` differ: {difference}", nodes[*first].name));
+            findings.mistake(span, format!("`{first}` and `{name}` differ: {difference}"));
             return None;
         }
         edge.in_order = false;
@@ -314,9 +410,9 @@ fn difference(one: &Edge, other: &Edge) -> Option<String> {
         .then(|| format!("one has {} columns, the other {}", one.visible, other.visible))
 }
 
-fn warn_of_unread(specs: &[NodeSpec], inputs: &[Vec<Option<usize>>], findings: &Findings) {
-    for (at, node) in specs.iter().enumerate() {
-        let read = inputs.iter().flatten().any(|input| *input == Some(at));
+fn warn_of_unread(specs: &[NodeSpec], findings: &Findings) {
+    for node in specs {
+        let read = specs.iter().flat_map(|reader| &reader.inputs).any(|input| input.value == node.name.value);
         if !read && node.role != RoleSpec::Sink {
             findings.warning(&node.name.span, format!("nothing reads `{}`", node.name.value));
         }
@@ -341,7 +437,7 @@ fn check_overwritten(specs: &[NodeSpec], nodes: &[PlannedNode], findings: &Findi
     }
 }
 
-fn check_tests(spec: &Spec, findings: &Findings) {
+fn check_tests(spec: &Spec, nodes: &[PlannedNode], findings: &Findings) {
     let names = |wanted: fn(RoleSpec) -> bool| {
         let named = spec.nodes.iter().filter(move |node| wanted(node.role));
         named.map(|node| node.name.value.as_str()).collect::<Vec<_>>()
@@ -349,13 +445,23 @@ fn check_tests(spec: &Spec, findings: &Findings) {
     let sources = names(|role| role == RoleSpec::Source);
     let tested = names(|role| role != RoleSpec::Sink);
     let check = |name: &At<String>, known: &[&str], what: &str, span: &Span| {
-        if !known.contains(&name.value.as_str()) {
+        if !known.contains(&node_of(name)) {
             let near = did_you_mean(name, known.iter().copied());
             findings.mistake(span, format!("there is no {what} `{}`{near}", name.value));
+        } else if let Some(Err(message)) =
+            nodes.iter().find(|node| node.name == node_of(name)).map(|node| node.port(name))
+        {
+            findings.mistake(span, message);
         }
     };
     for test in &spec.tests {
-        test.input.iter().for_each(|(name, _)| check(name, &sources, "source", &name.span));
+        for (name, _) in &test.input {
+            if name.contains('.') {
+                findings.mistake(&name.span, format!("rows come from `{}`, not from an output", node_of(name)));
+            } else {
+                check(name, &sources, "source", &name.span);
+            }
+        }
         test.expect.iter().for_each(|(name, _)| check(name, &tested, "source or operator", &name.span));
     }
 }

@@ -169,7 +169,7 @@ pub struct NodeSpec {
     pub name: At<String>,
     /// Its `type`.
     pub kind: &'static str,
-    /// The nodes whose rows it takes.
+    /// The nodes whose rows it takes: `NODE`, or `NODE.OUTPUT` for a further output.
     pub inputs: Vec<At<String>>,
     /// Its own keys; `None` where one of them cannot be used.
     pub body: Option<Body>,
@@ -255,6 +255,9 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("sinks", "where rows go"),
     ("tests", "rows in, rows out: run by `tapeflow test`"),
 ];
+
+const INPUT: &str =
+    "the node, or nodes, whose rows it takes; NODE.OUTPUT takes a further output of one: SOURCE.dead_letters";
 
 const NAMES: &str = "a name is made of letters, digits, `_` and `-`, and begins with a letter";
 
@@ -344,7 +347,7 @@ fn read_node(
     let mut fields = fields.with_defaults(section(file, kind, findings).map(|(_, table)| table));
     let inputs = match role {
         RoleSpec::Source => Vec::new(),
-        _ => fields.get::<OneOrMany<String>>("input", "the node, or nodes, whose rows it takes").required().value.0,
+        _ => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
     };
     let body = read(&mut fields);
     let usable = findings.len() == before;
@@ -377,7 +380,7 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
     let mut fields = Fields::describe(&findings);
     fields.get::<String>("type", "what kind of node it is").required();
     if role != "sources" {
-        fields.get::<OneOrMany<String>>("input", "the node, or nodes, whose rows it takes").required();
+        fields.get::<OneOrMany<String>>("input", INPUT).required();
     }
     if let Some((_, read)) = kinds(role).iter().find(|(name, _)| *name == kind) {
         read(&mut fields);

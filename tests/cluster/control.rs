@@ -1,7 +1,7 @@
 //! The control plane: who is answered, and what.
 
-use super::support::{Cluster, TOKEN, ask, wait_until};
 use super::{endless, market};
+use crate::support::cluster::{Cluster, Process, TOKEN, ask, free_port, run, tapeflow, wait_until};
 
 #[test]
 fn only_who_has_the_token_is_answered() {
@@ -37,10 +37,10 @@ fn only_who_has_the_token_is_answered() {
     assert_eq!(cluster.get(1, "/readyz")["reasons"], serde_json::json!([]));
     let mut stranger = cluster.command();
     stranger.env("TAPEFLOW_TOKEN", "another-token-0123456789").args(["list", "--at", &format!("127.0.0.1:{port}")]);
-    assert!(super::support::run(stranger).with(4).err.contains("token"));
+    assert!(run(stranger).with(4).err.contains("token"));
     let mut nobody = cluster.command();
     nobody.args(["list", "--at", "127.0.0.1:1"]);
-    assert!(super::support::run(nobody).with(4).err.contains("cannot reach 127.0.0.1:1"));
+    assert!(run(nobody).with(4).err.contains("cannot reach 127.0.0.1:1"));
 }
 
 #[test]
@@ -157,10 +157,10 @@ fn without_a_token_only_this_machine_is_answered() {
 fn a_local_run_shows_how_it_is_doing() {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("live.toml"), endless("live", 200)).expect("written");
-    let port = super::support::free_port();
-    let mut command = super::support::tapeflow(folder.path());
+    let port = free_port();
+    let mut command = tapeflow(folder.path());
     command.args(["run", "live.toml", "--http", &format!("127.0.0.1:{port}")]);
-    let mut local = super::support::Process::spawn(command, folder.path().join("log"));
+    let mut local = Process::spawn(command, folder.path().join("log"));
     let get = |path: &str| ask(port, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n"), "").unwrap_or_default();
     wait_until("it answers", || get("/readyz").0 == 200);
     wait_until("rows are counted", || {

@@ -1,7 +1,7 @@
 //! How a cluster ends: asked to, or because one of its processes is gone.
 
 use super::endless;
-use super::support::{Cluster, wait_until};
+use crate::support::cluster::{Cluster, wait_until};
 
 fn with_a_job(processes: usize) -> Cluster {
     let cluster = Cluster::start(processes, 2);

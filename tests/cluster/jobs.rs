@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use super::support::{Cluster, run, tapeflow, wait_until};
 use super::{endless, market};
+use crate::support::cluster::{Cluster, TOKEN, ask, run, tapeflow, wait_until};
 
 /// The rows that `tapeflow run` with one worker writes to `out`.
 fn alone(cluster: &Cluster, file: &str, out: &str) -> String {
@@ -232,8 +232,8 @@ fn schemas_travel_with_the_file() {
         "path": "typed.toml", "text": text, "base": "/nowhere", "schemas": { "tick.avsc": avsc },
     });
     let head = "POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n";
-    let head = format!("{head}Authorization: Bearer {}\r\n", super::support::TOKEN);
-    let (status, _, body) = super::support::ask(cluster.http[1], &head, &request.to_string()).expect("an answer");
+    let head = format!("{head}Authorization: Bearer {}\r\n", TOKEN);
+    let (status, _, body) = ask(cluster.http[1], &head, &request.to_string()).expect("an answer");
     assert_eq!(status, 201, "{body}");
     wait_until("it is done", || cluster.job(0, "typed")["state"] == "done");
     assert!(cluster.read("out.jsonl").contains("2023-11-14"));
@@ -262,6 +262,9 @@ fn a_job_that_fails_in_one_process_fails_and_the_others_go_on() {
         assert!(job["failure"].as_str().is_some_and(|message| message.contains("rows.jsonl")));
         let ready = cluster.get(at, "/readyz");
         assert_eq!((&ready["ready"], &ready["failed_jobs"][0]["name"]), (&true.into(), &"bad".into()));
+        let log = cluster.read(&format!("log-{at}"));
+        let told: Vec<&str> = log.lines().filter(|line| line.contains("rows.jsonl, partition 0")).collect();
+        assert!(told.len() == 1 && told[0].contains("ERROR job `bad` failed: "), "{log}");
     }
     assert_eq!(cluster.job(1, "live")["state"], "running");
     let rows = cluster.job(1, "live")["rows_out"].as_u64();

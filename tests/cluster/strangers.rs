@@ -6,7 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::market;
-use super::support::{Cluster, Process, TOKEN, free_port, run, tapeflow, wait_until};
+use crate::support::cluster::{Cluster, Process, TOKEN, free_port, run, tapeflow, wait_until};
+
+/// What is different about a process.
+type Change<'a> = &'a dyn Fn(&mut Command) -> &mut Command;
 
 /// A short job through `at` shows that all workers are well.
 fn works(cluster: &Cluster, at: usize, name: &str) {
@@ -31,7 +34,7 @@ fn a_wrong_process_is_refused_and_told_why() {
     wait_until("two have met", || {
         cluster.processes[0].as_ref().is_some_and(|log| log.log().contains("process 1 is connected"))
     });
-    let cases: [(&str, &dyn Fn(&mut Command) -> &mut Command); 4] = [
+    let cases: [(&str, Change<'_>); 4] = [
         ("does not have the token", &|command| command.env("TAPEFLOW_TOKEN", "another-token-0123456789")),
         ("does not have the token", &|command| command.env_remove("TAPEFLOW_TOKEN")),
         ("name of the cluster is other there and tapeflow here", &|command| command.args(["--cluster", "other"])),

@@ -255,6 +255,48 @@ def dead_letters(folder, _):
 
 
 @case
+def further_outputs(folder, _):
+    job, letters = "further-outputs", []
+    column, texts = {"ticks": "ticks.jsonl", "trades": "trades.csv"}, {"ticks": "", "trades": "symbol,timestamp,price\n"}
+    out = {"ticks": [], "trades": []}
+
+    def good(source, symbol, second, price):
+        time = START + second * SECOND
+        row = {"symbol": symbol, "timestamp": time // 10**6, "price": price}
+        texts[source] += lines([row]) if source == "ticks" else ",".join(map(str, row.values())) + "\n"
+        out[source].append(row | {"timestamp": iso(time)})
+
+    def bad(source, line, reason):
+        letter = {"job": job, "node": source, "topic": column[source], "partition": 0, "offset": len(texts[source])}
+        letters.append(letter | {"reason": reason, "payload": line})
+        texts[source] += line + "\n"
+
+    bad("ticks", "not json", "not JSON: expected ident at line 1 column 2")
+    for second in (1, 2, 3):
+        good("ticks", "A", second, 10.5 + second)
+    bad("ticks", '{"symbol": "B", "price": 7}', "it has no event time, or one that is out of range")
+    bad("ticks", '{"symbol": "B", "timestamp": 1704067200000, "price": "much"}', 'price: "much" is not a double')
+    good("ticks", "A", 9, 1)
+    for second in (8, 7, 9):
+        good("trades", "A", second, 20.5 + second)
+    bad("trades", "A,1704067200000,dear", 'price: "dear" is not a double')
+    bad("trades", ",1704067200000,1", "it has no key")
+    for source, text in texts.items():
+        folder.put(column[source], text)
+    kept = sorted(letters, key=lambda letter: letter["offset"])
+    kept = [letter | {"payload": {"text": letter["payload"]}} for letter in kept]
+    folder.put("expected/letters/further-outputs.jsonl", lines(kept))
+    folder.expect("ticks-out.jsonl", out["ticks"])
+    folder.expect("trades-out.csv", sorted(out["trades"], key=lambda row: row["timestamp"]))
+    folder.put("expected/refused.jsonl", lines(letter | {"timestamp": None, "key": None} for letter in letters))
+    # The records have no timestamps: theirs is that of the latest row that was read with them.
+    prices = [letter for letter in letters if letter["reason"].startswith("price")]
+    place = lambda letter: {"place": f"{letter['topic']}@{letter['offset']}", "payload": letter["payload"]}
+    folder.expect("prices.csv", [place(letter) | {"time": iso(START + 9 * SECOND), "seq": letter["offset"]} for letter in prices])
+    folder.totals(rows_in=7, rows_out=14, held_back=0, dead_letters=5, skipped=0)
+
+
+@case
 def skip(folder, rng):
     ticks = make_ticks(rng, 20)[["symbol", "timestamp", "price"]]
     head, *rows = csv(ticks).splitlines()

@@ -2,7 +2,7 @@
 
 mod changes;
 mod outages;
-mod support;
+pub mod support;
 mod tables;
 mod types;
 mod writes;

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::topics::{Flow, START, Topic, Written, said, source, tapeflow, ticks, to_file};
+use super::topics::{Flow, START, Topic, Written, brokers, said, source, tapeflow, ticks, to_file};
+use crate::support::cluster::Cluster;
 
 /// Good ticks, and between them everything that can be wrong with a message; how many of each.
 fn mixed() -> (Vec<Written>, usize, usize) {
@@ -90,6 +91,26 @@ fn bad_records_become_dead_letters_in_a_topic_with_their_bytes() {
     assert!(said(&output).contains(&format!("{bad} put back into {}", topic.name)), "{}", said(&output));
     let output = tapeflow(flow.folder.path(), &["dead-letters", "replay", "flow.toml"]);
     assert!(said(&output).contains("nothing to put back"), "{}", said(&output));
+}
+
+#[test]
+fn all_dead_letters_are_in_their_topic_when_a_job_of_a_cluster_is_done() {
+    let (topic, dead) = (Topic::new(3), Topic::new(1));
+    let (messages, good, bad) = mixed();
+    topic.write(&messages);
+    let cluster = Cluster::start(2, 1);
+    // The client would wait for company until long after the end of the job.
+    let header = format!(
+        "version = 1\nname = \"letters\"\n[job]\ndead_letters = {{ kafka = \"{}\" }}\n\
+         [kafka]\nbrokers = \"{}\"\nproperties = {{ \"linger.ms\" = 60000 }}\n",
+        dead.name,
+        brokers()
+    );
+    cluster.file("letters.toml", &(header + &source(&topic.name, "") + &to_file("ticks")));
+    cluster.cli(0, &["submit", "letters.toml", "--wait"]).with(0);
+    assert_eq!(dead.read().len(), bad);
+    let job = cluster.job(1, "letters");
+    assert_eq!((&job["rows_out"], &job["nodes"][0]["dead_letters"]), (&good.into(), &bad.into()));
 }
 
 #[test]

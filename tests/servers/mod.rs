@@ -7,3 +7,4 @@ mod end_to_end;
 mod exactly_once;
 mod kafka;
 mod topics;
+mod validate;

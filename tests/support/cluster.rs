@@ -82,9 +82,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts it; what it prints goes to `log` too, with `.out` behind its name.
     pub fn spawn(mut command: Command, log: PathBuf) -> Process {
-        let to = File::options().create(true).append(true).open(&log).expect("a log");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(to).spawn().expect("starts");
+        let to = |path: &Path| File::options().create(true).append(true).open(path).expect("a log");
+        let (out, err) = (to(&log.with_extension("out")), to(&log));
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn().expect("starts");
         Process { child, log }
     }
 
@@ -127,6 +129,7 @@ pub struct Cluster {
     pub mesh: Vec<u16>,
     pub http: Vec<u16>,
     pub token: Option<&'static str>,
+    pub environment: Vec<(String, String)>,
     workers: usize,
 }
 
@@ -149,6 +152,7 @@ impl Cluster {
             mesh,
             http,
             token: Some(TOKEN),
+            environment: Vec::new(),
             workers,
         };
         let lines = cluster.mesh.iter().zip(&cluster.http).map(|(mesh, http)| format!("127.0.0.1 {mesh} {http}\n"));
@@ -193,6 +197,7 @@ impl Cluster {
 
     pub fn command(&self) -> Command {
         let mut command = tapeflow(self.folder.path());
+        command.envs(self.environment.iter().cloned());
         if let Some(token) = self.token {
             command.env("TAPEFLOW_TOKEN", token);
         }

@@ -40,6 +40,11 @@ pub async fn create(
     Ok(())
 }
 
+/// The error of a table that is not there.
+pub fn missing(table: &Table) -> Error {
+    Error::run(format!("there is no table {}: create it, or write create = true", table.full_name()))
+}
+
 impl Existing {
     /// The table in the servers; with `wait`, as soon as it is there.
     pub async fn read(session: &Session, table: &Table, timeout: Duration, wait: bool) -> Result<Existing> {
@@ -49,14 +54,14 @@ impl Existing {
                 return Ok(existing);
             }
             if !wait || tokio::time::Instant::now() >= until {
-                let name = table.full_name();
-                return Err(Error::run(format!("there is no table {name}: create it, or write create = true")));
+                return Err(missing(table));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
-    async fn look(session: &Session, table: &Table, timeout: Duration) -> Result<Option<Existing>> {
+    /// The table in the servers, where there is one.
+    pub async fn look(session: &Session, table: &Table, timeout: Duration) -> Result<Option<Existing>> {
         let cannot =
             |error: &dyn std::fmt::Display| Error::run(format!("cannot look up table {}: {error}", table.full_name()));
         let mut statement = Statement::new(

@@ -149,6 +149,10 @@ impl SinkPlan for CassandraPlan {
         prepared::prepare(self, prepare)
     }
 
+    fn look(&self) -> Result<()> {
+        prepared::look(self)
+    }
+
     fn details(&self) -> Vec<String> {
         let Options { consistency, create, ttl, replication, .. } = &self.options;
         let written = if self.overwrites { "the last row of each key, epoch by epoch" } else { "rows as they come" };

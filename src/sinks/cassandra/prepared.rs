@@ -33,6 +33,19 @@ pub fn prepare(plan: &CassandraPlan, prepare: &Prepare) -> Result<Arc<dyn Prepar
     Ok(Arc::new(blocking(limit, async move { connect(plan, creates).await })?))
 }
 
+/// Compares the table with what is to be written; one that would be created may be missing.
+pub fn look(plan: &CassandraPlan) -> Result<()> {
+    let (plan, limit) = (plan.clone(), plan.connection.timeout * REQUESTS);
+    blocking(limit, async move {
+        let session = plan.connection.session().await?;
+        match Existing::look(&session, &plan.table, plan.connection.timeout).await? {
+            Some(existing) => existing.adopt(&plan.table, &plan.projection).map(drop),
+            None if plan.options.create => Ok(()),
+            None => Err(existing::missing(&plan.table)),
+        }
+    })
+}
+
 async fn connect(plan: CassandraPlan, creates: bool) -> Result<Prepared> {
     let CassandraPlan { connection, options, projection, time, changes, overwrites, .. } = plan;
     let timeout = connection.timeout;

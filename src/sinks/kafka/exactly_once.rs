@@ -52,7 +52,6 @@ pub struct ExactlyOnce {
 impl ExactlyOnce {
     /// Takes over what an earlier generation may have open, and connects the workers of this process.
     pub fn prepare(&self, plan: &KafkaPlan, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
-        let writes = !prepare.local_workers.is_empty();
         let markers = prepare.recovery.as_ref().map(|recovery| Markers {
             connection: plan.connection.clone(),
             topic: self.markers.clone(),
@@ -60,9 +59,9 @@ impl ExactlyOnce {
             sink: self.sink.clone(),
             generation: recovery.generation,
         });
-        if let Some(markers) = markers.as_ref().filter(|_| writes) {
+        if let Some(markers) = &markers {
             markers.make_topic()?;
-        } else if writes {
+        } else {
             let warning = "exactly_once holds while the job runs; nothing is kept of it, so a restart begins anew";
             tracing::warn!("`{}`: {warning}: give it a state store", self.sink);
         }
@@ -110,12 +109,11 @@ impl ExactlyOnce {
 
 /// The slots of the last generation that have no worker any more, as far as this process looks after them.
 fn abandoned(prepare: &Prepare) -> impl Iterator<Item = usize> + use<> {
-    let (now, last, process, processes) = match prepare.recovery.as_ref().filter(|_| !prepare.local_workers.is_empty())
-    {
-        Some(recovery) => (prepare.workers, recovery.last_workers, recovery.process, recovery.processes.max(1)),
-        None => (0, 0, 0, 1),
+    let (last, process, processes) = match &prepare.recovery {
+        Some(recovery) => (recovery.last_workers, recovery.process, recovery.processes.max(1)),
+        None => (0, 0, 1),
     };
-    (now..last).filter(move |slot| slot % processes == process)
+    (prepare.workers..last).filter(move |slot| slot % processes == process)
 }
 
 struct Prepared {

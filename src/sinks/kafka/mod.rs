@@ -174,12 +174,11 @@ struct KafkaPlan {
 type Producer = ThreadedProducer<Flight>;
 
 impl KafkaPlan {
-    /// Looks whether the topic is there, and makes it where that is wanted and something will be written.
-    fn find_topic(&self, writes: bool) -> Result<()> {
+    /// Looks whether the topic is there, and makes it where that is wanted.
+    fn find_topic(&self) -> Result<()> {
         let who = format!("topic {}", self.topic);
         let inspector = Inspector::new(&self.connection, &who)?;
         match self.create {
-            Some(_) if !writes => inspector.answers(),
             Some(how) => {
                 create_topic(&self.connection, &who, &self.topic, how, &[])?;
                 inspector.partitions_of_new(&self.topic).map(drop)
@@ -211,7 +210,7 @@ impl SinkPlan for KafkaPlan {
     }
 
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
-        self.find_topic(!prepare.local_workers.is_empty())?;
+        self.find_topic()?;
         let exactly = self.exactly.as_ref().filter(|exactly| exactly.always || prepare.recovery.is_some());
         if let Some(exactly) = exactly {
             return exactly.prepare(self, prepare);
@@ -220,6 +219,14 @@ impl SinkPlan for KafkaPlan {
         let health = Health::new(format!("topic {}", self.topic));
         let producers = prepare.local_workers.clone().map(|worker| Ok((worker, self.producer(&health)?)));
         Ok(Arc::new(Prepared { plan: self.clone(), producers: Mutex::new(producers.collect::<Result<_>>()?) }))
+    }
+
+    fn look(&self) -> Result<()> {
+        let inspector = Inspector::new(&self.connection, &format!("topic {}", self.topic))?;
+        match self.create {
+            Some(_) => inspector.answers(),
+            None => inspector.partitions(&self.topic).map(drop),
+        }
     }
 
     fn details(&self) -> Vec<String> {

@@ -123,6 +123,7 @@ impl SourceSpec for FileSpec {
         let (edge, shape) = self.shape.plan(columns.fields(), SeqLayout::Parts, check)?;
         let plan = FilePlan {
             location,
+            base: check.files.path(""),
             format: columns.format,
             schema: Arc::new(Schema::new(columns.fields())),
             csv: columns.csv,
@@ -139,6 +140,7 @@ impl SourceSpec for FileSpec {
 #[derive(Clone)]
 struct FilePlan {
     location: PathBuf,
+    base: PathBuf,
     format: Format,
     csv: CsvOptions,
     /// The columns of the files and those that hive partitions add.
@@ -150,8 +152,8 @@ struct FilePlan {
     shape: Arc<ShapePlan>,
 }
 
-impl SourcePlan for FilePlan {
-    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
+impl FilePlan {
+    fn find(&self) -> Result<Vec<Found>> {
         let found = splits::find(&self.location)?;
         if found.is_empty() {
             return Err(Error::connect(format!("there is no file {}", self.location.display())));
@@ -159,6 +161,24 @@ impl SourcePlan for FilePlan {
         if found.len() as u64 > self.shape.layout.partitions() {
             return Err(Error::Usage(format!("{} files are too many for one source", found.len())));
         }
+        Ok(found)
+    }
+
+    /// The place of a record, wherever the dataflow file is.
+    fn place<'f>(&self, found: &'f Found, file: usize, offset: u64) -> Place<'f> {
+        let below = Path::new(&found.name).strip_prefix(&self.base).ok().and_then(Path::to_str);
+        let topic = below.unwrap_or(&found.name);
+        Place { topic, partition: file as i32, offset: offset as i64, timestamp: None }
+    }
+}
+
+impl SourcePlan for FilePlan {
+    fn look(&self) -> Result<()> {
+        self.find().map(drop)
+    }
+
+    fn prepare(&self, _prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
+        let found = self.find()?;
         let splits = Arc::new(splits::cut(&found, self.format)?);
         let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
         Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
@@ -327,8 +347,7 @@ impl FileReader {
         let mut bad = Vec::new();
         let batch = open.batches.next(&mut bad)?;
         for Bad { offset, raw, reason } in bad {
-            let path = &self.found[split.file].name;
-            let place = Place { topic: path, partition: split.file as i32, offset: offset as i64, timestamp: None };
+            let place = self.plan.place(&self.found[split.file], split.file, offset);
             self.context.refusals.refuse(&place, None, Some(&raw), &reason)?;
         }
         let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
@@ -337,7 +356,7 @@ impl FileReader {
             self.open = None;
             // An empty batch tells how far the reader has come.
             let data = RecordBatch::new_empty(Arc::new(Schema::empty()));
-            return Ok(Read::Rows { epoch: None, data, bytes: 0, extent });
+            return Ok(Read::Rows { epoch: Some(epoch), data, bytes: 0, extent });
         };
         open.batch += 1;
         let bytes = messages.get_array_memory_size();
@@ -363,12 +382,7 @@ impl FileReader {
         for (row, reason) in &shaped.refused {
             let raw = self.open.as_ref().and_then(|open| open.batches.raw(offsets[*row])).map(<[u8]>::to_vec);
             let raw = raw.unwrap_or_else(|| crate::formats::json_line(&messages, *row).into_bytes());
-            let place = Place {
-                topic: &file.name,
-                partition: split.file as i32,
-                offset: offsets[*row] as i64,
-                timestamp: None,
-            };
+            let place = self.plan.place(file, split.file, offsets[*row]);
             self.context.refusals.refuse(&place, None, Some(&raw), reason)?;
         }
         Ok(shaped)

@@ -12,9 +12,10 @@ use super::shape::{ShapePlan, ShapeSpec, Shaper};
 use super::{Cut, PreparedSource, Read, Reader, ReaderContext, SourcePlan, SourceSpec};
 use crate::batch::{Epoch, Mark, Origin};
 use crate::error::Result;
-use crate::formats::{ColumnType, MessageField, MessageSchema};
+use crate::formats::{ColumnType, MessageField, MessageSchema, json_line};
 use crate::operators::watermarks::origin;
 use crate::runtime::Prepare;
+use crate::sinks::dead_letters::{Place, Refusals};
 use crate::sources::file::Speed;
 use crate::spec::{At, Check, Edge, Fields, nanoseconds};
 use arrow::array::{Float64Array, StringArray, TimestampNanosecondArray};
@@ -181,6 +182,7 @@ impl PreparedSource for GeneratorPlan {
             ticks: Vec::new(),
             share: self.config.step as u64 / context.workers as u64,
             watermark: None,
+            refusals: context.refusals,
         })
     }
 
@@ -204,6 +206,7 @@ struct GeneratorReader {
     /// What a step adds to the extent.
     share: u64,
     watermark: Option<i64>,
+    refusals: Refusals,
 }
 
 impl GeneratorReader {
@@ -236,7 +239,14 @@ impl GeneratorReader {
                 Arc::new(sides),
             ],
         )?;
-        Ok(self.shaper.shape(messages, seqs)?.data)
+        let numbers = seqs.clone();
+        let shaped = self.shaper.shape(messages.clone(), seqs)?;
+        for (row, reason) in &shaped.refused {
+            let (partition, offset) = (LAYOUT.partition_of(numbers[*row]), LAYOUT.offset_of(numbers[*row]));
+            let place = Place { topic: &self.refusals.node, partition, offset, timestamp: None };
+            self.refusals.refuse(&place, None, Some(json_line(&messages, *row).as_bytes()), reason)?;
+        }
+        Ok(shaped.data)
     }
 }
 

@@ -214,6 +214,17 @@ impl KafkaPlan {
         }
     }
 
+    /// Whether the topic is there, with how many partitions.
+    fn inspect(&self) -> Result<(Inspector, usize)> {
+        let inspector = Inspector::new(&self.connection, &format!("topic {}", self.topic))?;
+        let partitions = inspector.partitions(&self.topic)?;
+        let most = self.shape.layout.partitions();
+        if partitions as u64 > most {
+            return Err(Error::Usage(format!("topic `{}` has {partitions} partitions, {most} at most", self.topic)));
+        }
+        Ok((inspector, partitions))
+    }
+
     /// Whether it matters that messages without a key are spread over all partitions.
     fn wants_keys(&self, partitions: usize) -> bool {
         partitions > 1 && self.shape.order.is_none()
@@ -222,16 +233,7 @@ impl KafkaPlan {
 
 impl SourcePlan for KafkaPlan {
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
-        let inspector = Inspector::new(&self.connection, &format!("topic {}", self.topic))?;
-        let partitions = inspector.partitions(&self.topic)?;
-        if partitions as u64 > self.shape.layout.partitions() {
-            let most = self.shape.layout.partitions();
-            return Err(Error::Usage(format!("topic `{}` has {partitions} partitions, {most} at most", self.topic)));
-        }
-        if prepare.local_workers.is_empty() {
-            // Nothing will be read: somebody wants to know whether it could be.
-            unkeyed::warn(self, partitions)?;
-        }
+        let (inspector, partitions) = self.inspect()?;
         // Shared, so that what concerns all workers is told once.
         let health = Health::new(format!("topic {}", self.topic));
         let mut workers = Vec::new();
@@ -251,6 +253,13 @@ impl SourcePlan for KafkaPlan {
             extent,
             greatest: Arc::new(AtomicI64::new(i64::MIN)),
         }))
+    }
+
+    fn look(&self) -> Result<()> {
+        let (inspector, partitions) = self.inspect()?;
+        let all: Vec<i32> = (0..partitions as i32).collect();
+        offsets::resolve(&inspector, &self.topic, &all, self.start, self.stop)?;
+        unkeyed::warn(self, partitions)
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {

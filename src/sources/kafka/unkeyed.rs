@@ -14,6 +14,8 @@ use crate::kafka::{Health, cannot_connect};
 const LOOK: Duration = Duration::from_secs(2);
 /// Partitions that are looked at.
 const PARTITIONS: usize = 8;
+/// Messages of each: a transaction's marker among them is none.
+const MESSAGES: i64 = 10;
 
 /// Warns where a message without a key is found, and rows of one key are to stay in order.
 pub fn warn(plan: &KafkaPlan, partitions: usize) -> Result<()> {
@@ -29,7 +31,7 @@ pub fn warn(plan: &KafkaPlan, partitions: usize) -> Result<()> {
     let looked_at = partitions.min(PARTITIONS);
     for partition in 0..looked_at {
         // A partition that cannot be named is not looked at.
-        let _ = last.add_partition_offset(&plan.topic, partition as i32, Offset::OffsetTail(1));
+        let _ = last.add_partition_offset(&plan.topic, partition as i32, Offset::OffsetTail(MESSAGES));
     }
     let (deadline, mut ends) = (Instant::now() + LOOK, 0);
     if client.assign(&last).is_err() {

@@ -8,7 +8,7 @@ use tapeflow::batch::Rows;
 use tapeflow::operators::{Operator, OperatorPlan, Output, Routing};
 use tapeflow::runtime::{Prepare, Prepared, run_local, start};
 use tapeflow::sinks::SinkPlan;
-use tapeflow::spec::{At, Check, Edge, EdgeKind, Fields, Files, Findings, OP, Plan, PlannedNode, Role};
+use tapeflow::spec::{At, Check, Edge, EdgeKind, Fields, Files, Findings, Input, OP, Plan, PlannedNode, Role};
 use toml::de::DeTable;
 
 use super::support::{Keyspace, server};
@@ -89,11 +89,11 @@ fn changes_insert_replace_and_remove() {
         let changes = changes_of(&plan.nodes[0].edge);
         let operator = Role::Operator(Arc::new(ToChanges(Arc::clone(&changes.schema))));
         let planned = sink(&keyspace, &flow, &plan, &changes);
-        plan.nodes[1] =
-            PlannedNode { inputs: vec![1], edge: changes.clone(), role: Role::Sink(planned), ..plan.nodes[1].clone() };
-        let node =
-            PlannedNode { name: "changes".into(), kind: "changes", inputs: vec![0], edge: changes, role: operator };
-        plan.nodes.insert(1, node);
+        let rows_of = |node| vec![Input { node, port: 0 }];
+        let out = plan.nodes[1].clone();
+        plan.nodes[1] = PlannedNode { inputs: rows_of(1), edge: changes.clone(), role: Role::Sink(planned), ..out };
+        let (name, kind, ports) = ("changes".into(), "changes", Vec::new());
+        plan.nodes.insert(1, PlannedNode { name, kind, inputs: rows_of(0), edge: changes, ports, role: operator });
         let prepare =
             Prepare { job: keyspace.name.clone(), local_workers: 0..1, workers: 1, memory: 1 << 20, recovery: None };
         let prepared = Arc::new(Prepared::new(plan, &prepare, start()).expect("prepared"));
