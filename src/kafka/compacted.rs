@@ -22,9 +22,9 @@ const SETTINGS: &[(&str, &str)] = &[
     ("min.cleanable.dirty.ratio", "0.1"),
     ("max.compaction.lag.ms", "600000"),
 ];
-/// How long it may take until all transactions that are open are over: the brokers abort them by then, unless their
-/// owners have set a longer `transaction.timeout.ms`.
-const STABLE: Duration = Duration::from_secs(90);
+/// How long it may take until all transactions that are open are over: those of a job that died are aborted by its next
+/// generation, or by the brokers after `transaction.timeout.ms`.
+const STABLE: Duration = Duration::from_secs(330);
 /// How long the next message may take.
 const SILENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
@@ -76,12 +76,18 @@ pub fn read_compacted(
     let ends = ends(&all, topic, partitions)?;
     wait_until_stable(&committed, topic, &ends)?;
     let consumer = consumer(connection, who, topic, partitions)?;
-    let (mut ended, mut heard) = (vec![false; partitions], Instant::now());
+    // By the partition's end, or by what another has written behind it meanwhile.
+    let mut ended: Vec<bool> = ends.iter().map(|end| *end == 0).collect();
+    let mut heard = Instant::now();
     while ended.contains(&false) {
         match consumer.poll(POLL) {
             Some(Ok(message)) => {
                 heard = Instant::now();
                 message.key().into_iter().for_each(|key| each(key, message.payload()));
+                let partition = message.partition() as usize;
+                if ends.get(partition).is_some_and(|end| message.offset() + 1 >= *end) {
+                    ended[partition] = true;
+                }
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 heard = Instant::now();
@@ -107,6 +113,8 @@ fn consumer(connection: &Connection, who: &str, topic: &str, partitions: usize) 
         ("enable.partition.eof", "true"),
         ("isolation.level", "read_committed"),
         ("auto.offset.reset", "earliest"),
+        // The end is to be seen at once.
+        ("fetch.wait.max.ms", "10"),
     ] {
         config.set(name, value);
     }

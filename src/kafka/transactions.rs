@@ -46,10 +46,12 @@ pub struct Transactions {
 }
 
 impl Transactions {
-    /// A producer with the transactional id `id`. Nothing is asked of the brokers yet.
-    pub fn new(connection: &Connection, id: &str, health: Health) -> Result<Self> {
+    /// A producer with the transactional id `id`, whose transactions the brokers abort after `timeout`: it outlives an
+    /// outage that is shorter. Nothing is asked of the brokers yet.
+    pub fn new(connection: &Connection, id: &str, timeout: Duration, health: Health) -> Result<Self> {
         let deliveries = Deliveries { health, failure: Arc::default() };
-        let own = [("transactional.id", id), ("linger.ms", "0")];
+        let timeout = timeout.as_millis().to_string();
+        let own = [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("linger.ms", "0")];
         let defaults = PRODUCER.iter().chain(&own).map(|(name, value)| (*name, (*value).to_string()));
         let producer = connection.config(defaults).create_with_context(deliveries.clone());
         let producer = producer.map_err(|error| cannot_connect(connection, error))?;
@@ -195,6 +197,9 @@ fn hint(error: &KafkaError) -> &'static str {
         Some(Code::InvalidTransactionTimeout) => {
             "; the broker's transaction.max.timeout.ms is less: lower it in `properties`"
         }
+        Some(Code::InvalidTransactionalState) => {
+            "; brokers were away for longer than `transaction.timeout.ms`, and what became of the transaction cannot be told"
+        }
         Some(Code::TopicAuthorizationFailed) => "; grant WRITE on the topic",
         Some(Code::MessageSizeTooLarge) => "; raise max.message.bytes of the topic",
         _ => "",
@@ -255,12 +260,13 @@ mod tests {
     fn transactions() -> (Transactions, Cluster) {
         let cluster = MockCluster::new(1).expect("a cluster");
         cluster.create_topic("t", 1, 1).expect("a topic");
-        let properties = [("transaction.timeout.ms", "1000"), ("reconnect.backoff.max.ms", "100")];
+        let properties = [("reconnect.backoff.max.ms", "100")];
         let connection = Connection {
             brokers: cluster.bootstrap_servers(),
             properties: properties.map(|(name, value)| (name.to_string(), value.to_string())).to_vec(),
         };
-        let transactions = Transactions::new(&connection, "id", Health::new("t")).expect("a producer");
+        let transactions =
+            Transactions::new(&connection, "id", Duration::from_secs(1), Health::new("t")).expect("a producer");
         transactions.init(Duration::from_secs(30)).expect("initialised");
         (transactions, cluster)
     }

@@ -14,7 +14,7 @@ use crate::batch::Epoch;
 use crate::error::Result;
 use crate::state::{FORMAT, Manifest, NodeState};
 
-/// How far the horizon is ahead of the clock.
+/// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
 /// The least number of epochs that the horizon is ahead of readers that cut them.
 const EPOCHS_AHEAD: u64 = 512;
@@ -159,17 +159,23 @@ impl Leader {
     }
 
     fn by_the_clock(&self) -> Option<Epoch> {
-        let (now, ahead) = (epochs::now().max(self.settings.origin), AHEAD.as_micros() as Epoch);
+        let (now, ahead) = (epochs::now().max(self.settings.origin), self.ahead());
         (self.horizon < now + ahead / 2).then_some(now + ahead)
     }
 
-    /// About as far ahead as the readers come in a second.
+    /// About as far ahead as the readers come in that time.
     fn by_demand(&mut self) -> Option<Epoch> {
         let wanted = self.job.boundaries.wanted()?;
         let (since, from) = std::mem::replace(&mut self.moved, (Instant::now(), wanted));
         let passed = since.elapsed().as_secs_f64().max(1e-3);
         let a_second = (wanted.saturating_sub(from) as f64 / passed) as u64;
-        Some(wanted.max(self.horizon) + a_second.clamp(EPOCHS_AHEAD, AHEAD.as_micros() as u64))
+        let ahead = a_second / 1_000_000 * self.ahead() + a_second % 1_000_000 * self.ahead() / 1_000_000;
+        Some(wanted.max(self.horizon) + ahead.clamp(EPOCHS_AHEAD, AHEAD.as_micros() as Epoch))
+    }
+
+    /// How far ahead the horizon is, in microseconds: a checkpoint waits for it.
+    fn ahead(&self) -> Epoch {
+        self.settings.every.clamp(AHEAD / 20, AHEAD).as_micros() as Epoch
     }
 
     fn make(&mut self, until: Epoch, last: bool) -> Move {

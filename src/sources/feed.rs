@@ -212,6 +212,7 @@ impl Feeding {
         if let Some(epoch) = opens(&read) {
             if !self.feed.node.job.boundaries.may_open(epoch) {
                 self.ahead = Some((read, letters));
+                self.end_at_the_last_boundary();
                 return false;
             }
             self.advance(epoch);

@@ -6,16 +6,15 @@
 
 use std::collections::BTreeMap;
 use std::mem::replace;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, scope};
 use std::time::Duration;
 
-use timely::scheduling::SyncActivator;
-
+use super::claims::Claims;
 use super::committer::{Committer, Desk, Marking, Parcel};
 use super::fresh::Fresh;
 use super::markers::Markers;
-use super::positions::{Claim, Committed, Slot, inherited};
+use super::positions::{Committed, Slot, inherited};
 use super::{KafkaPlan, unprepared};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
@@ -28,6 +27,11 @@ use crate::spec::Edge;
 
 /// How long it may take to take the transactional ids over.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
+/// How long brokers may be away before a transaction is lost: a process that dies leaves what it has open to the next
+/// generation, which aborts it at once.
+const OUTAGE: Duration = Duration::from_secs(300);
+/// Likewise, where nobody will come: what is open holds readers back until then.
+const ALONE: Duration = Duration::from_secs(60);
 
 /// How a sink writes every row once.
 #[derive(Clone)]
@@ -47,7 +51,6 @@ pub struct ExactlyOnce {
 impl ExactlyOnce {
     /// Takes over what an earlier generation may have open, and connects the workers of this process.
     pub fn prepare(&self, plan: &KafkaPlan, prepare: &Prepare) -> Result<Arc<dyn PreparedSink>> {
-        let writes = !prepare.local_workers.is_empty();
         let markers = prepare.recovery.as_ref().map(|recovery| Markers {
             connection: plan.connection.clone(),
             topic: self.markers.clone(),
@@ -55,9 +58,9 @@ impl ExactlyOnce {
             sink: self.sink.clone(),
             generation: recovery.generation,
         });
-        if let Some(markers) = markers.as_ref().filter(|_| writes) {
+        if let Some(markers) = &markers {
             markers.make_topic()?;
-        } else if writes {
+        } else {
             let warning = "exactly_once holds while the job runs; nothing is kept of it, so a restart begins anew";
             tracing::warn!("`{}`: {warning}: give it a state store", self.sink);
         }
@@ -76,9 +79,10 @@ impl ExactlyOnce {
     fn take_over(&self, plan: &KafkaPlan, prepare: &Prepare) -> Result<Vec<(usize, Transactions)>> {
         // Shared, so that what concerns all workers is told once.
         let health = Health::new(format!("topic {}", plan.topic));
+        let timeout = if prepare.recovery.is_some() { OUTAGE } else { ALONE };
         let take = |slot: usize| -> Result<Transactions> {
             let id = self.transactional_id(plan, prepare, slot);
-            let transactions = Transactions::new(&plan.connection, &id, health.clone())?;
+            let transactions = Transactions::new(&plan.connection, &id, timeout, health.clone())?;
             transactions.init(TAKEN_OVER).map(|()| transactions)
         };
         let (own, take) = (prepare.local_workers.clone(), &take);
@@ -104,12 +108,11 @@ impl ExactlyOnce {
 
 /// The slots of the last generation that have no worker any more, as far as this process looks after them.
 fn abandoned(prepare: &Prepare) -> impl Iterator<Item = usize> + use<> {
-    let (now, last, process, processes) = match prepare.recovery.as_ref().filter(|_| !prepare.local_workers.is_empty())
-    {
-        Some(recovery) => (prepare.workers, recovery.last_workers, recovery.process, recovery.processes.max(1)),
-        None => (0, 0, 0, 1),
+    let (last, process, processes) = match &prepare.recovery {
+        Some(recovery) => (recovery.last_workers, recovery.process, recovery.processes.max(1)),
+        None => (0, 0, 1),
     };
-    (now..last).filter(move |slot| slot % processes == process)
+    (prepare.workers..last).filter(move |slot| slot % processes == process)
 }
 
 struct Prepared {
@@ -145,56 +148,6 @@ impl PreparedSink for Prepared {
 
     fn retire(&self, from: &Positions, lanes: &Lanes) -> Result<()> {
         self.markers.as_ref().map_or(Ok(()), |markers| markers.retire(self.slots, from, lanes).map(drop))
-    }
-}
-
-/// What earlier generations have committed: read once a process, beside the workers.
-#[derive(Default)]
-struct Claims {
-    state: Mutex<Reading>,
-}
-
-#[derive(Default)]
-struct Reading {
-    begun: bool,
-    read: Option<Result<Arc<Vec<Claim>>>>,
-    waiting: Vec<SyncActivator>,
-}
-
-impl Claims {
-    /// Nothing is to be read where there are no markers.
-    fn of(markers: bool) -> Self {
-        let read = (!markers).then(|| Ok(Arc::default()));
-        Claims { state: Mutex::new(Reading { read, ..Reading::default() }) }
-    }
-
-    /// Has them read, and `wake` called when they are.
-    fn ask(self: &Arc<Self>, wake: SyncActivator, markers: Option<&Markers>, lanes: &Arc<Lanes>) {
-        let mut state = self.state();
-        state.waiting.push(wake);
-        let Some(markers) = markers.filter(|_| !replace(&mut state.begun, true)) else { return };
-        let (claims, markers, lanes) = (Arc::clone(self), markers.clone(), Arc::clone(lanes));
-        let read = move || claims.have(markers.read(&lanes).map(Arc::new));
-        if let Err(error) = Builder::new().name("kafka-markers".to_string()).spawn(read) {
-            state.read = Some(Err(Error::run(format!("cannot start a thread: {error}"))));
-        }
-    }
-
-    fn have(&self, read: Result<Arc<Vec<Claim>>>) {
-        let mut state = self.state();
-        state.read = Some(read);
-        for wake in state.waiting.drain(..) {
-            // A worker that is gone needs no waking.
-            let _ = wake.activate();
-        }
-    }
-
-    fn get(&self) -> Option<Result<Arc<Vec<Claim>>>> {
-        self.state().read.clone()
-    }
-
-    fn state(&self) -> MutexGuard<'_, Reading> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

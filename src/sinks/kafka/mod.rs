@@ -4,6 +4,7 @@
 //! neither repeat nor reorder them. An epoch stays open until the brokers have acknowledged its messages, or, with
 //! `guarantee = "exactly_once"`, until the transaction that holds it is committed.
 
+mod claims;
 mod committer;
 mod encode;
 mod exactly_once;

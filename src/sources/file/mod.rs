@@ -344,13 +344,15 @@ impl Reader for FileReader {
 }
 
 impl FileReader {
+    /// Whether the epoch of this number was read before a restart. Rows that are paced have epochs of their own, and go
+    /// through [`Pace`] once more.
+    fn was_read(&self, epoch: u64) -> bool {
+        self.plan.speed == Speed::Max && self.context.start + epoch < self.context.from
+    }
+
     fn open_next(&mut self) -> Result<bool> {
         // What was read before a restart is not read again.
-        while self
-            .splits
-            .get(self.next)
-            .is_some_and(|split| self.context.start + split.first_epoch + split.epochs <= self.context.from)
-        {
+        while self.splits.get(self.next).is_some_and(|split| self.was_read(split.first_epoch + split.epochs - 1)) {
             self.next += self.stride;
         }
         let Some(split) = self.splits.get(self.next) else { return Ok(false) };
@@ -375,7 +377,7 @@ impl FileReader {
         let mut bad = Vec::new();
         let batch = open.batches.next(&mut bad)?;
         let epoch = self.context.start + split.first_epoch + (open.batch / EPOCH_BATCHES).min(split.epochs - 1);
-        let read_before = epoch < self.context.from;
+        let read_before = self.plan.speed == Speed::Max && epoch < self.context.from;
         bad.retain(|_| !read_before);
         for Bad { offset, raw, reason } in bad {
             let place = self.plan.place(&self.found[split.file], split.file, offset);
@@ -389,7 +391,7 @@ impl FileReader {
             return Ok(Read::Rows { epoch: Some(epoch), data, bytes: 0, extent });
         };
         open.batch += 1;
-        if read_before && self.plan.speed == Speed::Max {
+        if read_before {
             return Ok(Read::Rows {
                 epoch: None,
                 data: RecordBatch::new_empty(Arc::new(Schema::empty())),

@@ -101,7 +101,8 @@ impl Pace {
         }
         if epoch < self.from {
             let data = out.slice(0, 0);
-            return Some((Read::Rows { epoch: None, data, bytes: 0, extent }, None));
+            let latest = times[..due].iter().copied().max();
+            return Some((Read::Rows { epoch: None, data, bytes: 0, extent }, latest));
         }
         let bytes = out.get_array_memory_size() * out.num_rows() / (out.num_rows() + rest_rows(&self.held)).max(1);
         Some((Read::Rows { epoch: Some(epoch), data: out, bytes, extent }, times[..due].iter().copied().max()))
