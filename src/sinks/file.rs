@@ -87,7 +87,7 @@ impl SinkPlan for FilePlan {
             true => prepare.local_workers.clone().collect(),
             false => prepare.local_workers.clone().filter(|worker| *worker == 0).collect(),
         };
-        self.cut_those_of_no_worker(prepare)?;
+        let of_no_worker = self.cut_those_of_no_worker(prepare)?;
         let open = |worker| {
             let path = self.file_of(worker);
             let length = kept_length(prepare, &self.name, worker)?;
@@ -95,7 +95,7 @@ impl SinkPlan for FilePlan {
             Ok(Open { worker, begun: length > 0, file: BufWriter::with_capacity(1 << 16, file) })
         };
         let files = workers.into_iter().map(open).collect::<Result<_>>()?;
-        Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files) }))
+        Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files), of_no_worker }))
     }
 
     fn look(&self) -> Result<()> {
@@ -121,16 +121,20 @@ impl FilePlan {
         if self.folder { self.path.join(format!("part-{worker}.{extension}")) } else { self.path.clone() }
     }
 
-    /// What workers have written that are not there any more ends where the checkpoint says, too.
-    fn cut_those_of_no_worker(&self, prepare: &Prepare) -> Result<()> {
-        let gone =
-            prepare.positions(&self.name).filter_map(|(key, _)| Some(usize::from_be_bytes(key.try_into().ok()?)));
-        for worker in gone.filter(|worker| self.folder && *worker >= prepare.workers) {
-            let path = self.file_of(worker);
-            let cut = open(&path, kept_length(prepare, &self.name, worker)?);
-            cut.map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
+    /// What workers have written that are not there any more ends where the checkpoint says, too: their files and the
+    /// lengths of these, which every later checkpoint repeats.
+    fn cut_those_of_no_worker(&self, prepare: &Prepare) -> Result<Vec<Entry>> {
+        let mut kept = Vec::new();
+        for (key, value) in prepare.positions(&self.name) {
+            let Some(worker) = key.try_into().ok().map(usize::from_be_bytes) else { continue };
+            if self.folder && worker >= prepare.workers {
+                let path = self.file_of(worker);
+                let cut = open(&path, kept_length(prepare, &self.name, worker)?);
+                cut.map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
+                kept.push(Entry { key: key.to_vec(), value: Some(value.to_vec()) });
+            }
         }
-        Ok(())
+        Ok(kept)
     }
 }
 
@@ -162,6 +166,8 @@ fn open(path: &Path, length: u64) -> std::io::Result<File> {
 struct Prepared {
     plan: FilePlan,
     files: Mutex<Vec<Open>>,
+    /// What a checkpoint says of files that no worker writes any more.
+    of_no_worker: Vec<Entry>,
 }
 
 /// The file of a worker.
@@ -176,13 +182,15 @@ impl PreparedSink for Prepared {
     fn open(&self, context: SinkContext) -> Box<dyn Sink> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let own = files.iter().position(|open| open.worker == context.worker);
-        Box::new(FileSink { plan: self.plan.clone(), open: own.map(|at| files.swap_remove(at)) })
+        let of_no_worker = if context.worker == 0 { self.of_no_worker.clone() } else { Vec::new() };
+        Box::new(FileSink { plan: self.plan.clone(), open: own.map(|at| files.swap_remove(at)), of_no_worker })
     }
 }
 
 struct FileSink {
     plan: FilePlan,
     open: Option<Open>,
+    of_no_worker: Vec<Entry>,
 }
 
 impl Sink for FileSink {
@@ -203,7 +211,8 @@ impl Sink for FileSink {
         let length = durable.and_then(|()| Ok(open.file.get_ref().metadata()?.len()));
         let length = length.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))?;
         let value = Some(length.to_be_bytes().to_vec());
-        Ok(vec![Entry { key: open.worker.to_be_bytes().to_vec(), value }])
+        let own = Entry { key: open.worker.to_be_bytes().to_vec(), value };
+        Ok(self.of_no_worker.iter().cloned().chain([own]).collect())
     }
 
     fn close(&mut self) -> Result<()> {
