@@ -187,7 +187,8 @@ impl Round {
     /// Whether process `index` is not connected, or not any more.
     fn wants(&self, index: usize, line: Line) -> bool {
         let mut found = self.lock();
-        let slot = &mut found.lines[index][line as usize];
+        // When all are found, their connections are handed over, and nobody is looked for any more.
+        let Some(slot) = found.lines.get_mut(index).map(|lines| &mut lines[line as usize]) else { return false };
         if slot.as_ref().is_some_and(Wire::is_gone) {
             *slot = None;
         }
@@ -211,7 +212,9 @@ impl Round {
     fn connected(&self, index: usize, line: Line, socket: Wire) {
         // Of two that were admitted at once the second is closed, and calls again.
         if self.wants(index, line) && !self.closed.load(Ordering::Acquire) {
-            self.lock().lines[index][line as usize] = Some(socket);
+            if let Some(lines) = self.lock().lines.get_mut(index) {
+                lines[line as usize] = Some(socket);
+            }
             if LINES.iter().all(|line| !self.wants(index, *line)) {
                 tracing::info!("process {index} is connected");
             }

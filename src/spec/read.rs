@@ -115,7 +115,8 @@ impl JobSpec {
         JobSpec {
             epoch: epoch.map_or(Duration::from_millis(100), |epoch| epoch.value),
             checkpoint: fields.get("checkpoint", "how often state is saved").or(Duration::from_secs(10)),
-            keep: fields.get("keep", "how many checkpoints are kept; 3 by default").or(3u64).clamp(1, 1000) as usize,
+            keep: fields.get("keep_checkpoints", "how many checkpoints are kept; 3 by default").or(3u64).clamp(1, 1000)
+                as usize,
             dead_letters: fields
                 .get("dead_letters", "a folder, or { kafka = \"topic\" }: where undecodable records go")
                 .or(DeadLettersTo::Folder("dead-letters/".to_string())),

@@ -37,6 +37,7 @@ pub struct Manifest {
     /// Whether it was asked for by name, and is kept until it is removed by name.
     pub savepoint: bool,
     /// The epoch that readers that cut epochs by rows count from.
+    #[serde(default)]
     pub origin: u64,
 }
 

@@ -7,6 +7,7 @@ mod end_to_end;
 mod exactly_once;
 mod kafka;
 mod options;
+mod recovery;
 mod secrets;
 mod topics;
 mod validate;
