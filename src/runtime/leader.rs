@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use timely::dataflow::operators::probe::Handle as Probe;
 
-use super::checkpointing::{Checkpointing, Part, Written};
+use super::chains::Chains;
+use super::checkpointing::{Checkpointing, Part};
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
-use crate::state::{FORMAT, Manifest, NodeState};
+use crate::state::{FORMAT, Manifest};
 
 /// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
@@ -52,8 +53,8 @@ pub struct Leader {
     /// When the horizon was moved last for readers that cut epochs, and to where they had come.
     moved: (Instant, Epoch),
     begun: Instant,
-    /// The files that the next manifest names, and the checkpoint they belong to.
-    chain: BTreeMap<String, NodeState>,
+    /// The files that the next manifest names.
+    chains: Chains,
     number: u64,
     open: Option<Open>,
 }
@@ -102,7 +103,7 @@ impl Leader {
         let horizon = job.boundaries.horizon();
         Leader {
             number: job.boundaries.complete(),
-            chain: resumed.map(|manifest| manifest.nodes.clone()).unwrap_or_default(),
+            chains: Chains::new(resumed),
             job,
             checkpointing,
             settings,
@@ -118,7 +119,7 @@ impl Leader {
 
     /// Whether the job needs no leader any more.
     pub fn is_done(&self) -> bool {
-        self.job.failed() || (self.job.boundaries.settled() && self.open.is_none())
+        self.job.failed() || (self.job.boundaries.settled() && self.is_free())
     }
 
     /// A process has written its part of a checkpoint.
@@ -133,6 +134,7 @@ impl Leader {
         if self.job.failed() {
             return Vec::new();
         }
+        self.chains.take_folded();
         let mut decisions = Vec::new();
         decisions.extend(self.complete().map(Decision::Complete));
         if let Some(step) = self.step() {
@@ -148,10 +150,15 @@ impl Leader {
         }
         if self.job.draining() || frontier(&self.sources) == Epoch::MAX {
             // Asked to end, or all sources have: a last checkpoint holds what there is.
-            return self.open.is_none().then(|| self.make(self.horizon, true));
+            return self.is_free().then(|| self.make(self.horizon, true));
         }
         let until = if self.job.is_cut_by_clock() { self.by_the_clock() } else { self.by_demand() };
         until.map(|until| self.make(until, false))
+    }
+
+    /// Whether a checkpoint can begin: one at a time, and it names what was folded before it.
+    fn is_free(&self) -> bool {
+        self.open.is_none() && !self.chains.are_folding()
     }
 
     fn last_is_open(&self) -> bool {
@@ -180,7 +187,7 @@ impl Leader {
 
     fn make(&mut self, until: Epoch, last: bool) -> Move {
         self.turn += 1;
-        let due = self.open.is_none() && self.begun.elapsed() >= self.settings.every;
+        let due = self.is_free() && self.begun.elapsed() >= self.settings.every;
         let checkpoint = (due || last).then(|| self.begin(last));
         Move { turn: self.turn, until, checkpoint, last }
     }
@@ -208,7 +215,12 @@ impl Leader {
                 Ok(Ok(())) => {
                     let (number, took) = (open.number, open.begun.elapsed());
                     tracing::debug!(job = self.job.name, "checkpoint {number} is complete after {took:.0?}");
+                    let last = open.last;
                     self.open = None;
+                    if !last {
+                        let manifest = self.manifest(number, self.horizon);
+                        self.chains.fold(manifest, &self.checkpointing);
+                    }
                     Some(number)
                 }
                 Ok(Err(error)) => {
@@ -228,17 +240,17 @@ impl Leader {
         let (boundary, number) = (open.boundary, open.number);
         let parts = std::mem::take(&mut open.parts);
         let files = parts.into_values().flat_map(|part| part.files).collect();
-        add(&mut self.chain, files);
-        let written = self.write(number, boundary);
+        self.chains.add(files);
+        let written = self.write(self.manifest(number, boundary));
         if let Some(open) = &mut self.open {
             open.written = Some(written);
         }
         None
     }
 
-    fn write(&self, number: u64, boundary: Epoch) -> Receiver<Result<()>> {
+    fn manifest(&self, number: u64, boundary: Epoch) -> Manifest {
         let Settings { name, id, hash, workers, origin, .. } = &self.settings;
-        let manifest = Manifest {
+        Manifest {
             format: FORMAT,
             job: name.clone(),
             id: id.clone(),
@@ -249,9 +261,12 @@ impl Leader {
             written: epochs::rfc3339(epochs::now()),
             workers: *workers,
             hash: hash.clone(),
-            nodes: self.chain.clone(),
+            nodes: self.chains.files().clone(),
             savepoint: false,
-        };
+        }
+    }
+
+    fn write(&self, manifest: Manifest) -> Receiver<Result<()>> {
         let (done, written) = channel();
         let (checkpointing, keep) = (Arc::clone(&self.checkpointing), self.settings.keep);
         let work = async move {
@@ -268,16 +283,6 @@ impl Leader {
             Err(error) => self.job.fail(error),
         }
         written
-    }
-}
-
-/// Adds the files of a checkpoint to those of the ones before it.
-fn add(chain: &mut BTreeMap<String, NodeState>, files: Vec<Written>) {
-    let replaced: Vec<String> = files.iter().filter(|file| file.replaces()).map(|file| file.node.clone()).collect();
-    replaced.iter().for_each(|node| drop(chain.remove(node)));
-    for Written { node, kind, version, file } in files {
-        let state = chain.entry(node).or_insert_with(|| NodeState { kind, version, files: Vec::new() });
-        state.files.push(file);
     }
 }
 

@@ -4,6 +4,7 @@
 mod alive;
 mod boundaries;
 mod build;
+mod chains;
 mod checkpointing;
 mod commands;
 mod drive;
