@@ -123,11 +123,14 @@ impl Feeding {
         // An epoch that the reader cuts becomes durable only once it has been read to its end.
         let mut uncut = Some(*capability.time());
         if self.reader.cut() == Cut::Clock {
-            // Where the horizon is near, what comes still belongs before it.
-            let epoch = self.clock.now().min(self.feed.node.job.boundaries.horizon() - 1);
+            let epoch = self.clock.now();
+            let last = self.feed.node.job.boundaries.horizon() - 1;
             uncut = None;
-            self.advance(epoch);
-            self.wake_at_next(epoch);
+            // At the horizon, what comes still belongs before it; when it moves, the source is woken.
+            self.advance(epoch.min(last));
+            if epoch <= last {
+                self.wake_at_next(epoch);
+            }
         }
         let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
         self.outstanding.settle(least);
