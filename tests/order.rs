@@ -9,11 +9,12 @@ use tapeflow::Result;
 use tapeflow::batch::{Batch, Body, Mark, Rows};
 use tapeflow::indicators::{Compat, Literal, check, find};
 use tapeflow::operators::keyed::{NodeContext, keyed};
-use tapeflow::operators::{Operator, Output, Put, StateKind};
+use tapeflow::operators::{Operator, Output, StateKind};
 use tapeflow::runtime::Job;
 use tapeflow::sinks::dead_letters::{InFolder, Refusals};
 use tapeflow::sources::shape::OnError;
 use tapeflow::spec::{Edge, EdgeKind};
+use tapeflow::state::Draft;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::generic::operator::source;
@@ -62,8 +63,10 @@ impl Operator for Recorder {
         StateKind { name: "nothing".to_string(), version: 1 }
     }
 
-    fn snapshot(&mut self, _put: &mut Put<'_>) -> Result<()> {
-        Ok(())
+    fn begin_snapshot(&mut self, _full: bool) {}
+
+    fn snapshot(&mut self, _keys: usize) -> Result<Option<Draft>> {
+        Ok(Some(Draft::default()))
     }
 
     fn restore(&mut self, _key: &[u8], _value: &[u8]) -> Result<()> {

@@ -19,7 +19,7 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::exchange::{To, address};
 use super::ports::ROWS;
-use super::state::{StateKeeper, changes};
+use super::state::{Snapshots, StateKeeper};
 use super::watermarks::{Watermarks, origin};
 use super::{Operator, Output, Transform};
 use crate::batch::{Batch, Body, ByAddress, Epoch, Mark, Rows};
@@ -134,12 +134,15 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
     take: Take,
     node: NodeContext,
     mut operator: Box<dyn Operator>,
-    mut keeper: Option<StateKeeper>,
+    keeper: Option<StateKeeper>,
 ) -> Stream<'s, Epoch, Batch> {
     let name = node.name.clone();
     let origin = origin(node.index, stream.scope().index());
-    stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, move |first, _| {
+    let scope = stream.scope();
+    stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, move |first, info| {
+        let again = scope.activator_for(info.address);
         let mut announce = Some(first);
+        let mut snapshots = Snapshots::new(keeper);
         let mut epochs = Epochs::new(take);
         let mut watermarks = Watermarks::default();
         move |(input, frontier), output| {
@@ -151,9 +154,7 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
             node.standing.note(epochs.oldest(), false);
             let mut moved = false;
             while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
-                if let Some(keeper) = &mut keeper {
-                    keeper.pass(*ready.capability.time(), |_| changes(operator.as_mut()));
-                }
+                snapshots.pass(*ready.capability.time(), operator.as_mut());
                 moved = true;
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
@@ -176,9 +177,11 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                     session.give_container(&mut Batch::new(Body::Mark(mark)));
                 }
             }
-            if let Some(keeper) = &mut keeper {
-                let reached = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
-                keeper.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), |_| changes(operator.as_mut()));
+            let reached = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
+            snapshots.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), operator.as_mut());
+            // Nobody comes back to an operator that has ended.
+            if snapshots.go_on(operator.as_mut(), reached == Epoch::MAX) {
+                again.activate();
             }
             node.standing.note(epochs.oldest(), moved);
         }

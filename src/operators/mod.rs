@@ -3,6 +3,7 @@
 //! An operator is pure (rows and marks in, rows out; no timely, no I/O, no clock) and is run by the one
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
+pub mod changes;
 pub mod exchange;
 mod filter;
 pub mod gate;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::{Check, Edge, Fields, Port, Refused};
+use crate::state::Draft;
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
@@ -88,9 +90,12 @@ pub trait Operator {
     }
     /// What its state is called, and the version of its format.
     fn state(&self) -> StateKind;
-    /// Puts every key whose state has changed since this was asked last, or was put back; all keys at first.
-    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()>;
-    /// Puts back the state of one key, from what `snapshot` has put under the same kind of state.
+    /// Begins to tell of every key whose state has changed since this was called last, or was put back, or of all keys if
+    /// `full`: as it is now, whatever rows come meanwhile. [`changes::Changes`] does that.
+    fn begin_snapshot(&mut self, full: bool);
+    /// Goes on with it, for about so many keys; all of it, once, when it is complete.
+    fn snapshot(&mut self, keys: usize) -> Result<Option<Draft>>;
+    /// Puts back the state of one key, from what a snapshot of the same kind of state holds.
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()>;
 }
 
@@ -102,6 +107,3 @@ pub struct StateKind {
     /// The version of its format.
     pub version: u16,
 }
-
-/// Takes the state of a key, of this group of keys; nothing where the key is gone.
-pub type Put<'a> = dyn FnMut(u8, &[u8], Option<Vec<u8>>) + 'a;

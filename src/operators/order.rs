@@ -12,11 +12,12 @@ use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Operator, Output, Put, StateKind};
+use super::{Operator, Output, StateKind};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::keys::{KeyReader, group};
 use crate::spec::Edge;
+use crate::state::Draft;
 
 /// Sorts rows by two of their columns.
 #[derive(Clone)]
@@ -33,7 +34,7 @@ impl OrderPlan {
         let keys = KeyReader::new(&edge.schema, &edge.key)?;
         let state = StateKind { name: format!("rows {}", edge.schema), version: 1 };
         let stored = BTreeSet::new();
-        Ok(Box::new(ByEventTime { plan: self.clone(), held: Vec::new(), source, keys, state, stored }))
+        Ok(Box::new(ByEventTime { plan: self.clone(), held: Vec::new(), source, keys, state, stored, snapshot: None }))
     }
 }
 
@@ -45,6 +46,7 @@ struct ByEventTime {
     state: StateKind,
     /// The key groups of which rows were held at the last checkpoint.
     stored: BTreeSet<u8>,
+    snapshot: Option<Result<Draft>>,
 }
 
 /// Rows that wait, as they came.
@@ -100,15 +102,12 @@ impl Operator for ByEventTime {
         self.state.clone()
     }
 
-    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()> {
-        let groups = self.groups()?;
-        let gone: Vec<u8> = self.stored.iter().copied().filter(|group| !groups.contains_key(group)).collect();
-        gone.into_iter().for_each(|group| put(group, b"", None));
-        self.stored = groups.keys().copied().collect();
-        for (group, batches) in groups {
-            put(group, b"", Some(to_ipc(&batches)?));
-        }
-        Ok(())
+    fn begin_snapshot(&mut self, full: bool) {
+        self.snapshot = Some(self.told(full));
+    }
+
+    fn snapshot(&mut self, _keys: usize) -> Result<Option<Draft>> {
+        self.snapshot.take().transpose()
     }
 
     fn restore(&mut self, _key: &[u8], value: &[u8]) -> Result<()> {
@@ -121,6 +120,17 @@ impl Operator for ByEventTime {
 }
 
 impl ByEventTime {
+    fn told(&mut self, full: bool) -> Result<Draft> {
+        let (groups, mut draft) = (self.groups()?, Draft::new(full));
+        self.stored.iter().filter(|group| !groups.contains_key(group)).for_each(|group| draft.remove(*group, b""));
+        self.stored = groups.keys().copied().collect();
+        for (group, batches) in groups {
+            let ipc = to_ipc(&batches)?;
+            draft.put(group, b"", |value| value.extend_from_slice(&ipc));
+        }
+        Ok(draft)
+    }
+
     /// The rows that wait, by the group of their key.
     fn groups(&self) -> Result<BTreeMap<u8, Vec<RecordBatch>>> {
         let mut groups: BTreeMap<u8, Vec<RecordBatch>> = BTreeMap::new();
@@ -148,6 +158,7 @@ fn to_ipc(batches: &[RecordBatch]) -> Result<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::spec::EdgeKind;
+    use crate::state::Snapshot;
     use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 
@@ -198,9 +209,11 @@ mod tests {
         before.rows(rows(&[(30, 1), (10, 2), (20, 3)]), &mut out).expect("rows");
         let mut state = BTreeMap::new();
         let mut store = |operator: &mut dyn Operator| {
-            operator
-                .snapshot(&mut |group, key, value| drop(state.insert((group, key.to_vec()), value)))
-                .expect("state");
+            operator.begin_snapshot(false);
+            let draft = operator.snapshot(1).expect("state").expect("at once");
+            for (group, entries) in Snapshot::decode(&draft.encode("rows", 1)).expect("read").groups {
+                entries.into_iter().for_each(|entry| drop(state.insert((group, entry.key), entry.value)));
+            }
             state.clone()
         };
         for ((_, key), value) in store(before.as_mut()) {

@@ -22,6 +22,8 @@ pub struct Boundary {
     pub number: u64,
     /// The first epoch that it does not hold.
     pub epoch: Epoch,
+    /// Whether it holds all state, and not only what has changed.
+    pub full: bool,
 }
 
 /// Moves the horizon; decided by the leader and taken by every process, in order.
@@ -33,6 +35,8 @@ pub struct Move {
     pub until: Epoch,
     /// The old horizon becomes the boundary of this checkpoint.
     pub checkpoint: Option<u64>,
+    /// Which holds all state.
+    pub full: bool,
     /// Nothing is read behind that boundary: the job is asked to end there.
     pub last: bool,
 }
@@ -94,7 +98,7 @@ impl Boundaries {
         known.turn = step.turn;
         let horizon = self.horizon();
         if let Some(number) = step.checkpoint {
-            let boundary = Boundary { number, epoch: horizon };
+            let boundary = Boundary { number, epoch: horizon, full: step.full };
             known.list.push_back(boundary);
             if known.list.len() > KNOWN {
                 known.list.pop_front();
@@ -164,7 +168,7 @@ mod tests {
     use super::*;
 
     fn step(turn: u64, until: Epoch, checkpoint: Option<u64>) -> Move {
-        Move { turn, until, checkpoint, last: false }
+        Move { turn, until, checkpoint, full: false, last: false }
     }
 
     #[test]
@@ -175,8 +179,8 @@ mod tests {
         boundaries.take(step(2, 300, Some(5)));
         boundaries.take(step(3, 400, Some(6)));
         boundaries.take(step(3, 400, Some(6)));
-        assert_eq!(boundaries.after(0), Some(Boundary { number: 5, epoch: 200 }));
-        assert_eq!(boundaries.after(5), Some(Boundary { number: 6, epoch: 300 }));
+        assert_eq!(boundaries.after(0), Some(Boundary { number: 5, epoch: 200, full: false }));
+        assert_eq!(boundaries.after(5), Some(Boundary { number: 6, epoch: 300, full: false }));
         assert_eq!((boundaries.after(6), boundaries.horizon()), (None, 400));
     }
 
@@ -196,8 +200,8 @@ mod tests {
     #[test]
     fn it_is_settled_when_the_last_checkpoint_is_complete() {
         let boundaries = Boundaries::up_to(100, 3);
-        boundaries.take(Move { turn: 1, until: 100, checkpoint: Some(4), last: true });
-        assert_eq!(boundaries.last(), Some(Boundary { number: 4, epoch: 100 }));
+        boundaries.take(Move { turn: 1, until: 100, checkpoint: Some(4), full: true, last: true });
+        assert_eq!(boundaries.last(), Some(Boundary { number: 4, epoch: 100, full: true }));
         assert!(!boundaries.settled());
         boundaries.completed(4);
         assert!(boundaries.settled() && Boundaries::none().settled());

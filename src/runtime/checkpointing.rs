@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
 
 use super::{Job, runtime};
 use crate::error::{Error, Result};
 use crate::operators::state::POSITIONS;
-use crate::state::{Checkpoints, FileRef, Snapshot};
+use crate::state::{Checkpoints, Draft, Entry, FileRef};
 
 /// How long it is tried to write state before the job fails: as long as a store may be away.
 const TRY: Duration = Duration::from_secs(300);
@@ -66,8 +67,8 @@ pub struct Checkpointing {
 struct Parts {
     open: BTreeMap<u64, Open>,
     complete: Vec<Part>,
-    /// Nodes, by their names and workers, that have ended.
-    ended: Vec<(String, usize, Snapshot)>,
+    /// Nodes, by their names and workers, that have ended, and where.
+    ended: Vec<(String, usize, Vec<Entry>)>,
 }
 
 #[derive(Default)]
@@ -95,16 +96,16 @@ impl Checkpointing {
         self.expected.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes the state of `node` on `worker` for checkpoint `number`.
-    pub fn keep(self: &Arc<Self>, number: u64, node: &str, worker: usize, snapshot: Snapshot) {
-        for (node, worker, snapshot) in self.begin(number) {
-            self.put(number, &node, worker, snapshot);
+    /// Takes the state of a node on a worker for checkpoint `number`.
+    pub fn keep(self: &Arc<Self>, number: u64, of: (&str, usize), kind: &str, version: u16, state: Draft) {
+        for (node, worker, last) in self.begin(number) {
+            self.put(number, (&node, worker), POSITIONS, 1, Draft::of(0, &last));
         }
-        self.put(number, node, worker, snapshot);
+        self.put(number, of, kind, version, state);
     }
 
     /// The first state of a checkpoint brings along what has ended before.
-    fn begin(&self, number: u64) -> Vec<(String, usize, Snapshot)> {
+    fn begin(&self, number: u64) -> Vec<(String, usize, Vec<Entry>)> {
         let mut parts = self.parts();
         match parts.open.contains_key(&number) {
             true => Vec::new(),
@@ -115,17 +116,21 @@ impl Checkpointing {
         }
     }
 
-    fn put(self: &Arc<Self>, number: u64, node: &str, worker: usize, snapshot: Snapshot) {
-        if snapshot.groups.values().all(Vec::is_empty) {
+    fn put(self: &Arc<Self>, number: u64, (node, worker): (&str, usize), kind: &str, version: u16, state: Draft) {
+        if state.is_empty() {
             return self.add(number, None);
         }
-        let (this, node) = (Arc::clone(self), node.to_string());
+        let (this, node, kind) = (Arc::clone(self), node.to_string(), kind.to_string());
         let write = async move {
-            match this.write(number, &node, worker, &snapshot).await {
-                Ok(file) => {
-                    let Snapshot { kind, version, .. } = snapshot;
-                    this.add(number, Some(Written { node, kind, version, file }));
-                }
+            let of_kind = kind.clone();
+            // Packing may take a second.
+            let packed = spawn_blocking(move || state.encode(&of_kind, version)).await;
+            let written = match packed {
+                Ok(bytes) => this.write(number, &node, worker, bytes).await,
+                Err(_) => Err(Error::run("a thread that packed state has panicked")),
+            };
+            match written {
+                Ok(file) => this.add(number, Some(Written { node, kind, version, file })),
                 Err(error) => this.fail(error.of_node(&node)),
             }
         };
@@ -135,14 +140,14 @@ impl Checkpointing {
         }
     }
 
-    /// The state of `node` on `worker` does not change any more, and nobody asks it again: it goes into every checkpoint
-    /// to come. Not if a boundary has become known that it did not go into: the caller looks once more.
-    pub fn end(&self, node: &str, worker: usize, snapshot: &Snapshot, is_known: impl Fn() -> bool) -> bool {
+    /// The positions of `node` on `worker` do not change any more, and nobody asks for them again: they go into every
+    /// checkpoint to come. Not if a boundary has become known that they did not go into: the caller looks once more.
+    pub fn end(&self, node: &str, worker: usize, last: &[Entry], is_known: impl Fn() -> bool) -> bool {
         let mut parts = self.parts();
         if is_known() {
             return false;
         }
-        parts.ended.push((node.to_string(), worker, snapshot.clone()));
+        parts.ended.push((node.to_string(), worker, last.to_vec()));
         true
     }
 
@@ -151,10 +156,10 @@ impl Checkpointing {
         std::mem::take(&mut self.parts().complete)
     }
 
-    async fn write(&self, number: u64, node: &str, worker: usize, snapshot: &Snapshot) -> Result<FileRef> {
+    async fn write(&self, number: u64, node: &str, worker: usize, bytes: Vec<u8>) -> Result<FileRef> {
         let began = tokio::time::Instant::now();
         loop {
-            let error = match self.checkpoints.write_state(number, self.generation, node, worker, snapshot).await {
+            let error = match self.checkpoints.write_state(number, self.generation, node, worker, bytes.clone()).await {
                 Ok(file) => return Ok(file),
                 Err(error) => error,
             };

@@ -18,7 +18,7 @@ use crate::state::{FORMAT, Manifest};
 /// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
 /// The least number of epochs that the horizon is ahead of readers that cut them.
-const EPOCHS_AHEAD: u64 = 512;
+const EPOCHS_AHEAD: u64 = 16;
 
 /// What the leader has decided; every process takes it, in order.
 #[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
@@ -88,6 +88,9 @@ struct Open {
     /// Once its manifest is being written.
     written: Option<Receiver<Result<()>>>,
     begun: Instant,
+    /// What its files hold.
+    bytes: u64,
+    full: bool,
     last: bool,
 }
 
@@ -134,7 +137,6 @@ impl Leader {
         if self.job.failed() {
             return Vec::new();
         }
-        self.chains.take_folded();
         let mut decisions = Vec::new();
         decisions.extend(self.complete().map(Decision::Complete));
         if let Some(step) = self.step() {
@@ -156,9 +158,9 @@ impl Leader {
         until.map(|until| self.make(until, false))
     }
 
-    /// Whether a checkpoint can begin: one at a time, and it names what was folded before it.
+    /// Whether a checkpoint can begin: one at a time.
     fn is_free(&self) -> bool {
-        self.open.is_none() && !self.chains.are_folding()
+        self.open.is_none()
     }
 
     fn last_is_open(&self) -> bool {
@@ -188,11 +190,12 @@ impl Leader {
     fn make(&mut self, until: Epoch, last: bool) -> Move {
         self.turn += 1;
         let due = self.is_free() && self.begun.elapsed() >= self.settings.every;
-        let checkpoint = (due || last).then(|| self.begin(last));
-        Move { turn: self.turn, until, checkpoint, last }
+        let full = (due || last) && self.chains.are_long(self.settings.workers);
+        let checkpoint = (due || last).then(|| self.begin(full, last));
+        Move { turn: self.turn, until, checkpoint, full, last }
     }
 
-    fn begin(&mut self, last: bool) -> u64 {
+    fn begin(&mut self, full: bool, last: bool) -> u64 {
         self.number += 1;
         self.begun = Instant::now();
         self.open = Some(Open {
@@ -201,6 +204,8 @@ impl Leader {
             parts: BTreeMap::new(),
             written: None,
             begun: self.begun,
+            bytes: 0,
+            full,
             last,
         });
         self.number
@@ -213,14 +218,10 @@ impl Leader {
         if let Some(written) = &open.written {
             return match written.try_recv() {
                 Ok(Ok(())) => {
-                    let (number, took) = (open.number, open.begun.elapsed());
-                    tracing::debug!(job = self.job.name, "checkpoint {number} is complete after {took:.0?}");
-                    let last = open.last;
+                    let (number, took, bytes) = (open.number, open.begun.elapsed(), open.bytes);
+                    let kind = if open.full { "full " } else { "" };
+                    tracing::debug!(job = self.job.name, "{kind}checkpoint {number}: {bytes} bytes, {took:.0?}");
                     self.open = None;
-                    if !last {
-                        let manifest = self.manifest(number, self.horizon);
-                        self.chains.fold(manifest, &self.checkpointing);
-                    }
                     Some(number)
                 }
                 Ok(Err(error)) => {
@@ -239,8 +240,9 @@ impl Leader {
         }
         let (boundary, number) = (open.boundary, open.number);
         let parts = std::mem::take(&mut open.parts);
-        let files = parts.into_values().flat_map(|part| part.files).collect();
-        self.chains.add(files);
+        let files: Vec<_> = parts.into_values().flat_map(|part| part.files).collect();
+        open.bytes = files.iter().map(|written| written.file.size).sum();
+        self.chains.add(files, open.full);
         let written = self.write(self.manifest(number, boundary));
         if let Some(open) = &mut self.open {
             open.written = Some(written);

@@ -17,7 +17,7 @@ use crate::error::Result;
 use crate::keys::KeyReader;
 use crate::operators::exchange::{To, address};
 use crate::operators::keyed::{NodeContext, Sorting, sort};
-use crate::operators::state::{StateKeeper, positions};
+use crate::operators::state::StateKeeper;
 use crate::runtime::epochs;
 use crate::spec::Edge;
 
@@ -151,7 +151,7 @@ impl Draining {
             }
             written = least(&self.queue, frontier);
             let Some(keeper) = self.keeper.as_mut().filter(|_| written >= limit && limit < Epoch::MAX) else { break };
-            keeper.pass(written, |number| sink.checkpoint(number).map(positions));
+            keeper.pass(written, |number| sink.checkpoint(number));
             if keeper.limit() == limit {
                 // Not a boundary but the horizon.
                 break;

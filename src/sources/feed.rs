@@ -19,7 +19,7 @@ use crate::batch::{Batch, Body, Epoch, Mark, Rows};
 use crate::error::Result;
 use crate::operators::keyed::NodeContext;
 use crate::operators::ports::ROWS;
-use crate::operators::state::{StateKeeper, positions};
+use crate::operators::state::StateKeeper;
 use crate::runtime::AHEAD;
 use crate::runtime::epochs::{EpochClock, until_next};
 
@@ -166,7 +166,7 @@ impl Feeding {
     fn end(&mut self) {
         if let Some(keeper) = self.feed.keeper.take() {
             let reader = &self.reader;
-            keeper.end(|_| reader.position().map(positions));
+            keeper.end(|_| reader.position());
         }
         self.capability = None;
     }
@@ -175,7 +175,7 @@ impl Feeding {
     fn pass(&mut self, epoch: Epoch) {
         let (keeper, reader) = (&mut self.feed.keeper, &self.reader);
         if let Some(keeper) = keeper {
-            keeper.pass(epoch, |_| reader.position().map(positions));
+            keeper.pass(epoch, |_| reader.position());
         }
     }
 

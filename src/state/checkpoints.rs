@@ -53,7 +53,7 @@ impl Checkpoints {
         &self.id
     }
 
-    /// Writes the state of a node on a worker for the checkpoint `number`. When this returns it is durable, but
+    /// Writes the state of a node on a worker, in the format of [`Draft`](super::Draft), for the checkpoint `number`. When this returns it is durable, but
     /// it counts only once a manifest names it.
     pub async fn write_state(
         &self,
@@ -61,10 +61,10 @@ impl Checkpoints {
         generation: u64,
         node: &str,
         worker: usize,
-        snapshot: &Snapshot,
+        bytes: Vec<u8>,
     ) -> Result<FileRef> {
         let name = format!("{node}.{worker}.{generation}.state");
-        self.write_file(number, &name, snapshot.encode()).await
+        self.write_file(number, &name, bytes).await
     }
 
     pub(super) async fn write_file(&self, number: u64, name: &str, bytes: Vec<u8>) -> Result<FileRef> {

@@ -1,15 +1,13 @@
-//! Chains of files folded into one: a chain that grows for ever would make a resume read what has long been
-//! overwritten.
-
-use std::collections::BTreeMap;
+//! How long chains of files may become, for one that grows for ever would make a resume read what has long been
+//! overwritten; and a chain folded into one file.
 
 use futures::{StreamExt, TryStreamExt};
 
 use super::Checkpoints;
 use super::checkpoints::AT_ONCE;
 use super::envelope::of_file;
-use super::format::{Section, assemble, read_header};
-use super::manifest::{FileRef, Manifest, NodeState};
+use super::format::{Plain, Section, assemble, read_header};
+use super::manifest::{FileRef, NodeState};
 use super::snapshot::Snapshot;
 use crate::error::Result;
 
@@ -49,27 +47,6 @@ fn folder(file: &FileRef) -> &str {
 }
 
 impl Checkpoints {
-    /// Folds the chains of a checkpoint that are too long into one file each, which stands for all of that node's
-    /// files there. `number` is the checkpoint whose manifest will name them: until a manifest of that number or a
-    /// greater one is written they are safe from [`Checkpoints::prune`], and a manifest that comes too late is
-    /// refused by [`Checkpoints::commit`].
-    pub async fn compact(
-        &self,
-        manifest: &Manifest,
-        number: u64,
-        generation: u64,
-        bounds: &Bounds,
-    ) -> Result<BTreeMap<String, FileRef>> {
-        let mut folded = BTreeMap::new();
-        for (node, state) in &manifest.nodes {
-            if bounds.are_passed(state, manifest.workers) {
-                let name = format!("{node}.folded.{generation}.state");
-                folded.insert(node.clone(), self.fold(number, &name, state).await?);
-            }
-        }
-        Ok(folded)
-    }
-
     /// One file that says what a chain says. Of the unpacked state there is only one group at a time in memory.
     pub(super) async fn fold(&self, number: u64, name: &str, state: &NodeState) -> Result<FileRef> {
         let read = state.files.iter().cloned().map(|file| async move {
@@ -96,7 +73,7 @@ fn fold(files: &[(String, Vec<u8>)], kind: &str) -> Result<Vec<u8>> {
             .map(|(path, bytes)| Snapshot::decode_groups(bytes, |other| other == group).map_err(of_file(path)));
         let merged = Snapshot::merge(chain.collect::<Result<Vec<_>>>()?)?;
         let entries = merged.groups.get(&group).map_or(&[][..], Vec::as_slice);
-        sections.push(Section::pack(group, entries));
+        sections.push(Section::pack(group, Plain::of(entries)));
     }
     Ok(assemble(kind, version, true, &sections))
 }

@@ -68,21 +68,40 @@ pub struct Section {
     bytes: Vec<u8>,
 }
 
-impl Section {
-    /// Packs the entries of a group.
-    pub fn pack(group: u8, entries: &[Entry]) -> Section {
-        let mut plain = Vec::new();
-        for Entry { key, value } in entries {
-            put_sized(&mut plain, key);
-            match value {
-                None => put_varint(&mut plain, 0),
-                Some(value) => {
-                    put_varint(&mut plain, value.len() as u64 + 1);
-                    plain.extend_from_slice(value);
-                }
+/// The entries of a group, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Plain {
+    entries: u64,
+    bytes: Vec<u8>,
+}
+
+impl Plain {
+    /// These entries.
+    pub fn of(entries: &[Entry]) -> Plain {
+        let mut plain = Plain::default();
+        entries.iter().for_each(|Entry { key, value }| plain.put(key, value.as_deref()));
+        plain
+    }
+
+    /// Adds one.
+    pub fn put(&mut self, key: &[u8], value: Option<&[u8]>) {
+        put_sized(&mut self.bytes, key);
+        match value {
+            None => put_varint(&mut self.bytes, 0),
+            Some(value) => {
+                put_varint(&mut self.bytes, value.len() as u64 + 1);
+                self.bytes.extend_from_slice(value);
             }
         }
-        let (entries, unpacked) = (entries.len() as u64, plain.len() as u64);
+        self.entries += 1;
+    }
+}
+
+impl Section {
+    /// Packs the entries of a group.
+    pub fn pack(group: u8, plain: Plain) -> Section {
+        let Plain { entries, bytes: plain } = plain;
+        let unpacked = plain.len() as u64;
         // What cannot be compressed stays as it is; so does what fails to be, which has no reason to.
         match zstd::bulk::compress(&plain, LEVEL) {
             Ok(bytes) if bytes.len() < plain.len() => Section { group, codec: ZSTD, entries, unpacked, bytes },

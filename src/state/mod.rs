@@ -1,7 +1,7 @@
 //! State that outlives a process: where it is kept, what its files look like, which of them make a checkpoint.
 //!
 //! - [`Store`]: a folder or an object store, sealed with a key where one is given;
-//! - [`Snapshot`]: the state of one node on one worker at one epoch, and the format of its file;
+//! - [`Draft`] and [`Snapshot`]: the state of one node on one worker at one epoch, written and read;
 //! - [`Manifest`]: names the files that make a checkpoint, and is written last;
 //! - [`Checkpoints`]: those of one job: written, found, verified, loaded, folded, pruned;
 //! - [`Generation`]: which incarnation of the cluster may write;
@@ -27,6 +27,7 @@ mod binary;
 mod checkpoints;
 mod compact;
 mod crypt;
+mod draft;
 mod envelope;
 mod folder;
 mod format;
@@ -46,6 +47,7 @@ mod store;
 pub use checkpoints::Checkpoints;
 pub use compact::Bounds;
 pub use crypt::Key;
+pub use draft::Draft;
 pub use format::{MAGIC, OLDEST, VERSION};
 pub use generations::Generation;
 pub use jobs::{SavedJob, SavedJobs};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
-use super::format::{Section, assemble, read_header, unpack};
+use super::format::{Plain, Section, assemble, read_header, unpack};
 use crate::error::{Error, Result};
 
 /// The state of a node on a worker, or a part of it.
@@ -33,7 +33,7 @@ impl Snapshot {
     /// As the bytes of a file.
     pub fn encode(&self) -> Vec<u8> {
         let sections: Vec<Section> =
-            self.groups.iter().map(|(group, entries)| Section::pack(*group, entries)).collect();
+            self.groups.iter().map(|(group, entries)| Section::pack(*group, Plain::of(entries))).collect();
         assemble(&self.kind, self.version, self.full, &sections)
     }
 

@@ -66,11 +66,11 @@ fn any_number_of_workers_loads_what_any_number_has_written() {
         // Three workers write a base, two go on with deltas of half of the groups.
         for worker in 0..3u8 {
             let state = part(true, &|group| group % 3 == worker, "old");
-            written.push(checkpoints.write_state(0, 1, "means", worker.into(), &state).await.expect("written"));
+            written.push(checkpoints.write_state(0, 1, "means", worker.into(), state.encode()).await.expect("written"));
         }
         for worker in 0..2u8 {
             let state = part(false, &|group| group < 4 && group % 2 == worker, "new");
-            written.push(checkpoints.write_state(1, 2, "means", worker.into(), &state).await.expect("written"));
+            written.push(checkpoints.write_state(1, 2, "means", worker.into(), state.encode()).await.expect("written"));
         }
         let manifest = manifest(&checkpoints, 1, 2, written);
         checkpoints.commit(&manifest).await.expect("made");
@@ -93,7 +93,7 @@ fn any_number_of_workers_loads_what_any_number_has_written() {
 fn nothing_is_committed_that_is_not_there() {
     wait(async {
         let checkpoints = checkpoints();
-        let file = checkpoints.write_state(0, 1, "means", 0, &snapshot(true, &[])).await.expect("written");
+        let file = checkpoints.write_state(0, 1, "means", 0, snapshot(true, &[]).encode()).await.expect("written");
         let mut missing = file.clone();
         missing.path.push('x');
         let mut other_size = file.clone();
@@ -123,7 +123,7 @@ fn a_generation_that_was_replaced_cannot_commit_and_what_it_still_wrote_does_not
             make(&checkpoints, 0, old.number, &[], &snapshot(true, &[(1, &[("A", "good")])])).await.expect("made");
         // The stalled process has written its files, and looked whether it may commit, when the other takes over.
         let late = snapshot(false, &[(1, &[("A", "late")])]);
-        let late = checkpoints.write_state(1, old.number, "means", 0, &late).await.expect("written");
+        let late = checkpoints.write_state(1, old.number, "means", 0, late.encode()).await.expect("written");
         let late = manifest(&checkpoints, 1, old.number, vec![files(&first)[0].clone(), late]);
 
         let new = Generation::take(&store, "new", 1).await.expect("taken");
@@ -157,7 +157,7 @@ fn pruning_keeps_what_is_named_what_is_saved_and_what_is_in_the_making() {
         let store = Store::in_memory().expect("a store");
         let checkpoints = Checkpoints::new(store.clone(), "a", "1");
         let base = snapshot(true, &[(1, &[("A", "0")])]);
-        let saved = checkpoints.write_state(0, 1, "means", 0, &base).await.expect("written");
+        let saved = checkpoints.write_state(0, 1, "means", 0, base.encode()).await.expect("written");
         let saved = Manifest { savepoint: true, ..manifest(&checkpoints, 0, 1, vec![saved]) };
         checkpoints.commit(&saved).await.expect("made");
         let mut last = make(&checkpoints, 1, 1, &[], &base).await.expect("made");
@@ -166,9 +166,9 @@ fn pruning_keeps_what_is_named_what_is_saved_and_what_is_in_the_making() {
             last = make(&checkpoints, number, 1, files(&last), &delta).await.expect("made");
         }
         // A new chain, with an aborted checkpoint before it and one in the making after it.
-        checkpoints.write_state(6, 1, "means", 0, &base).await.expect("written");
+        checkpoints.write_state(6, 1, "means", 0, base.encode()).await.expect("written");
         last = make(&checkpoints, 7, 1, &[], &snapshot(true, &[(1, &[("A", "7")])])).await.expect("made");
-        let making = checkpoints.write_state(8, 1, "means", 0, &base).await.expect("written");
+        let making = checkpoints.write_state(8, 1, "means", 0, base.encode()).await.expect("written");
 
         let pruned = checkpoints.prune(2).await.expect("pruned");
         assert_eq!((pruned.checkpoints, pruned.files), (vec![4, 3, 2, 1], 1), "5 still needs the whole first chain");
@@ -189,37 +189,22 @@ fn pruning_keeps_what_is_named_what_is_saved_and_what_is_in_the_making() {
 }
 
 #[test]
-fn a_folded_chain_says_the_same_in_one_file() {
+fn a_chain_begins_anew_with_a_full_state() {
     wait(async {
         let store = Store::in_memory().expect("a store");
         let checkpoints = Checkpoints::new(store.clone(), "a", "1");
-        let newest = three(&checkpoints).await;
-        let before = loaded(&checkpoints, &newest).await;
-        let folded = checkpoints.compact(&newest, 3, 1, &Bounds::default()).await.expect("looked at");
-        assert!(folded.is_empty(), "three files are not many");
-        let bounds = Bounds { files: 2, ..Bounds::default() };
-        let folded = checkpoints.compact(&newest, 3, 1, &bounds).await.expect("folded");
-        // Until a manifest names it, it counts as in the making.
-        checkpoints.prune(1).await.expect("pruned");
-        let delta = snapshot(false, &[(2, &[("E", "e4")])]);
-        let next = make(&checkpoints, 3, 1, &[folded["means"].clone()], &delta).await.expect("made");
-        let without_new = manifest(&checkpoints, 4, 1, vec![folded["means"].clone()]);
-        assert_eq!(loaded(&checkpoints, &without_new).await, before);
-        assert_eq!(shown(&loaded(&checkpoints, &next).await).get("2/E").map(String::as_str), Some("e4"));
+        three(&checkpoints).await;
+        let full = snapshot(true, &[(2, &[("E", "e4")])]);
+        let next = make(&checkpoints, 3, 1, &[], &full).await.expect("made");
+        assert_eq!(shown(&loaded(&checkpoints, &next).await), [("2/E".to_string(), "e4".to_string())].into());
         // Now the old chain is of no use.
         assert_eq!(checkpoints.prune(1).await.expect("pruned").files, 3);
         assert_eq!(latest(&checkpoints).await, next);
-        // A manifest that comes too late, after its folded file was pruned, is refused.
-        let again = checkpoints.compact(&next, 4, 1, &Bounds { files: 1, ..bounds }).await.expect("folded");
-        make(&checkpoints, 5, 1, files(&next), &delta).await.expect("made");
-        checkpoints.prune(1).await.expect("pruned");
-        let late = manifest(&checkpoints, 6, 1, vec![again["means"].clone()]);
-        assert!(checkpoints.commit(&late).await.is_err_and(|error| error.to_string().contains("missing")));
     });
 }
 
 #[test]
-fn chains_are_folded_when_they_are_long_or_outgrow_their_base() {
+fn chains_are_too_long_by_their_files_or_when_they_outgrow_their_base() {
     let file = |number: u64, worker: usize, size| tapeflow::state::FileRef {
         path: format!("jobs/a/1/{number:010}/means.{worker}.1.state"),
         size,
@@ -301,10 +286,8 @@ fn all_that_waits_can_be_given_to_other_threads() {
     let checkpoints = checkpoints();
     wait(sent(async move {
         let manifest = three(&checkpoints).await;
-        let bounds = Bounds { files: 1, ..Bounds::default() };
         sent(checkpoints.load(&manifest, "means", |group| group > 1)).await.expect("loaded");
         sent(checkpoints.latest(true)).await.expect("a checkpoint");
-        sent(checkpoints.compact(&manifest, 3, 1, &bounds)).await.expect("folded");
         sent(checkpoints.migrate(true)).await.expect("rewritten");
         sent(checkpoints.prune(1)).await.expect("pruned");
     }));

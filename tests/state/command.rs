@@ -14,7 +14,8 @@ fn state() -> Folder {
     let store = Store::open(folder.path("state").to_str().expect("text"), &BTreeMap::new(), None).expect("a store");
     wait(async {
         let a = Checkpoints::new(store.clone(), "a", "1");
-        let base = a.write_state(0, 1, "means", 0, &snapshot(true, &[(1, &[("A", "0")])])).await.expect("written");
+        let base =
+            a.write_state(0, 1, "means", 0, snapshot(true, &[(1, &[("A", "0")])]).encode()).await.expect("written");
         a.commit(&Manifest { savepoint: true, ..manifest(&a, 0, 1, vec![base.clone()]) }).await.expect("made");
         let mut chain = vec![base];
         for number in 1..4 {

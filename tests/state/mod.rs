@@ -72,7 +72,7 @@ async fn make(
     before: &[FileRef],
     snapshot: &Snapshot,
 ) -> tapeflow::Result<Manifest> {
-    let file = checkpoints.write_state(number, generation, "means", 0, snapshot).await?;
+    let file = checkpoints.write_state(number, generation, "means", 0, snapshot.encode()).await?;
     let files = before.iter().cloned().chain([file]).collect();
     let manifest = manifest(checkpoints, number, generation, files);
     checkpoints.commit(&manifest).await?;

@@ -11,10 +11,11 @@ use datafusion_sql::sqlparser::ast::{
 
 use run::Indicators;
 
+use super::changes::Changes;
 use super::{Built, OperatorPlan, OperatorSpec};
 use crate::formats::type_name;
 use crate::indicators::{self, ArgumentKind, Arguments, Compat, Function, Literal};
-use crate::keys::{KeyIds, KeyReader, Touched};
+use crate::keys::{KeyIds, KeyReader};
 use crate::sources::TIME;
 use crate::spec::expression::{Parsed, Scalar, compile, parse};
 use crate::spec::{At, Check, Edge, Fields, Findings, Named, did_you_mean};
@@ -253,7 +254,7 @@ impl OperatorPlan for IndicatorsPlan {
             keys,
             ids: KeyIds::default(),
             row_ids: Vec::new(),
-            touched: Touched::default(),
+            changes: Changes::default(),
             states,
             calls: Arc::clone(&self.calls),
             schema: Arc::clone(&self.schema),

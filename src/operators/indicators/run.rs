@@ -6,23 +6,23 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordB
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType};
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Call, Emit};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::indicators::Column;
-use crate::keys::{KeyIds, KeyReader, Touched, group};
-use crate::operators::{Operator, Output, Put, StateKind};
+use crate::keys::{KeyIds, KeyReader};
+use crate::operators::changes::Changes;
+use crate::operators::{Operator, Output, StateKind};
 use crate::spec::surviving;
+use crate::state::Draft;
 
 /// Indicators of the rows of all keys of one worker.
 pub struct Indicators {
     pub(super) keys: std::result::Result<KeyReader, arrow::error::ArrowError>,
     pub(super) ids: KeyIds,
     pub(super) row_ids: Vec<u32>,
-    /// Keys whose state has changed since the last checkpoint.
-    pub(super) touched: Touched,
+    pub(super) changes: Changes,
     pub(super) states: Vec<Box<dyn Column>>,
     pub(super) calls: Arc<Vec<Call>>,
     pub(super) schema: SchemaRef,
@@ -51,15 +51,13 @@ impl Operator for Indicators {
         StateKind { name: format!("indicators {}", calls.join("; ")), version: 1 }
     }
 
-    fn snapshot(&mut self, put: &mut Put<'_>) -> Result<()> {
-        let (ids, states) = (&self.ids, &self.states);
-        self.touched.drain(|id| {
-            let key = ids.key(id);
-            let mut value = Vec::new();
-            states.iter().for_each(|state| state.snapshot(id, &mut value));
-            put(group(xxh3_64(key)), key, Some(value));
-        });
-        Ok(())
+    fn begin_snapshot(&mut self, full: bool) {
+        self.changes.begin(&self.ids, full);
+    }
+
+    fn snapshot(&mut self, keys: usize) -> Result<Option<Draft>> {
+        let states = &self.states;
+        Ok(self.changes.tell(&self.ids, keys, |id, value| write(states, id, value)))
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
@@ -79,7 +77,8 @@ impl Indicators {
         row_ids.clear();
         row_ids.reserve(data.num_rows());
         keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
-        self.touched.add(row_ids, ids.len());
+        let states = &self.states;
+        self.changes.touch(ids, row_ids, |id, value| write(states, id, value));
         Ok(())
     }
 
@@ -126,6 +125,11 @@ impl Indicators {
             }
         }
     }
+}
+
+/// The state of the key with the number `id`: of one indicator after the other.
+fn write(states: &[Box<dyn Column>], id: u32, value: &mut Vec<u8>) {
+    states.iter().for_each(|state| state.snapshot(id, value));
 }
 
 /// Numbers with NaN where they were null, which is what an indicator skips.

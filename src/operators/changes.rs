@@ -1,0 +1,113 @@
+//! Which keys of an operator a checkpoint has to hold, and their state, taken while rows go on: a key that is about to
+//! change goes into the snapshot first, as it was at the boundary, and the others follow a few at a time.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::keys::{KeyIds, KeySet, group};
+use crate::state::Draft;
+
+/// What a keyed operator has changed.
+#[derive(Default)]
+pub struct Changes {
+    /// Since the last boundary.
+    changed: KeySet,
+    /// What the snapshot that is being taken still lacks.
+    due: KeySet,
+    /// That snapshot.
+    draft: Option<Draft>,
+}
+
+impl Changes {
+    /// The keys `ids` are about to change. `write` appends the state of one.
+    pub fn touch(&mut self, keys: &KeyIds, ids: &[u32], write: impl Fn(u32, &mut Vec<u8>)) {
+        if let Some(draft) = &mut self.draft {
+            ids.iter().filter(|id| self.due.remove(**id)).for_each(|id| put(draft, keys, *id, &write));
+        }
+        self.changed.add(ids, keys.len());
+    }
+
+    /// What stands now is to be told of all keys that have changed since this was asked last, or of all there are.
+    pub fn begin(&mut self, keys: &KeyIds, full: bool) {
+        let changed = std::mem::take(&mut self.changed);
+        self.due = if full { KeySet::below(keys.len()) } else { changed };
+        self.draft = Some(Draft::new(full));
+    }
+
+    /// Goes on with it, for so many keys at most; all of it once it is complete.
+    pub fn tell(&mut self, keys: &KeyIds, most: usize, write: impl Fn(u32, &mut Vec<u8>)) -> Option<Draft> {
+        let draft = self.draft.as_mut()?;
+        self.due.take(most, |id| put(draft, keys, id, &write));
+        if self.due.is_empty() { self.draft.take() } else { None }
+    }
+}
+
+fn put(draft: &mut Draft, keys: &KeyIds, id: u32, write: &impl Fn(u32, &mut Vec<u8>)) {
+    let key = keys.key(id);
+    draft.put(group(xxh3_64(key)), key, |value| write(id, value));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::state::Snapshot;
+
+    /// Counts how often each key came.
+    #[derive(Default)]
+    struct Counts {
+        keys: KeyIds,
+        counts: Vec<u8>,
+        changes: Changes,
+    }
+
+    impl Counts {
+        fn add(&mut self, names: &[&str]) {
+            let ids: Vec<u32> = names.iter().map(|name| self.keys.id(name.as_bytes())).collect();
+            self.counts.resize(self.keys.len(), 0);
+            let counts = &self.counts;
+            self.changes.touch(&self.keys, &ids, |id, value| value.push(counts[id as usize]));
+            ids.into_iter().for_each(|id| self.counts[id as usize] += 1);
+        }
+
+        fn tell(&mut self, most: usize) -> Option<BTreeMap<String, u8>> {
+            let counts = &self.counts;
+            let draft = self.changes.tell(&self.keys, most, |id, value| value.push(counts[id as usize]))?;
+            let entries = Snapshot::decode(&draft.encode("counts", 1)).expect("read").groups.into_values().flatten();
+            let text = |key: Vec<u8>| String::from_utf8(key).expect("text");
+            Some(entries.map(|entry| (text(entry.key), entry.value.expect("there")[0])).collect())
+        }
+    }
+
+    fn counted(counts: &[(&str, u8)]) -> Option<BTreeMap<String, u8>> {
+        Some(counts.iter().map(|(name, count)| ((*name).to_string(), *count)).collect())
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_stood_at_the_boundary_whatever_comes_meanwhile() {
+        let mut counts = Counts::default();
+        counts.add(&["a", "b", "b", "c"]);
+        counts.changes.begin(&counts.keys, false);
+        counts.add(&["c", "c", "new"]);
+        assert_eq!(counts.tell(1), None);
+        counts.add(&["b"]);
+        assert_eq!(counts.tell(2), counted(&[("a", 1), ("b", 2), ("c", 1)]));
+        assert_eq!(counts.tell(2), None, "it was told");
+        counts.changes.begin(&counts.keys, false);
+        assert_eq!(counts.tell(9), counted(&[("b", 3), ("c", 3), ("new", 1)]));
+    }
+
+    #[test]
+    fn a_full_one_holds_what_has_not_changed_too() {
+        let mut counts = Counts::default();
+        counts.add(&["a", "b"]);
+        counts.changes.begin(&counts.keys, false);
+        assert!(counts.tell(2).is_some());
+        counts.add(&["b"]);
+        counts.changes.begin(&counts.keys, true);
+        counts.add(&["new"]);
+        assert_eq!(counts.tell(2), counted(&[("a", 1), ("b", 2)]));
+        counts.changes.begin(&counts.keys, false);
+        assert_eq!(counts.tell(2), counted(&[("new", 1)]));
+    }
+}
