@@ -26,7 +26,7 @@ use crate::state::Checkpoints;
 const KEPT: Duration = Duration::from_secs(30);
 
 /// Epochs that may be opened before the leader has come round.
-const FIRST_EPOCHS: Epoch = 1024;
+const FIRST_EPOCHS: Epoch = 16;
 
 /// What sources and sinks are prepared with.
 pub struct Prepare {
