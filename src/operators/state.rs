@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Operator;
 use crate::batch::Epoch;
 use crate::error::Result;
-use crate::runtime::{Checkpointing, Job};
+use crate::runtime::{Boundary, Checkpointing, Job};
 use crate::state::{Entry, Snapshot};
 
 /// The kind of state that says where something stands: each checkpoint holds all of it.
@@ -37,11 +37,11 @@ impl StateKeeper {
     }
 
     /// Whatever the node sees next is of `epoch` or later: what is before it is all in its state, which `take` tells for
-    /// the checkpoint of a number.
-    pub fn pass(&mut self, epoch: Epoch, mut take: impl FnMut(u64) -> Result<Snapshot>) {
+    /// a boundary.
+    pub fn pass(&mut self, epoch: Epoch, mut take: impl FnMut(Boundary) -> Result<Snapshot>) {
         while let Some(boundary) = self.job.boundaries.after(self.passed).filter(|boundary| boundary.epoch <= epoch) {
             self.passed = boundary.number;
-            match take(boundary.number) {
+            match take(boundary) {
                 Ok(snapshot) => self.checkpointing.keep(boundary.number, &self.node, self.worker, snapshot),
                 Err(error) => self.job.fail(error.of_node(&self.node)),
             }
@@ -51,10 +51,10 @@ impl StateKeeper {
 
 impl StateKeeper {
     /// The node has ended: what `take` tells does not change any more.
-    pub fn end(mut self, mut take: impl FnMut(u64) -> Result<Snapshot>) {
+    pub fn end(mut self, mut take: impl FnMut(Boundary) -> Result<Snapshot>) {
         loop {
             self.pass(Epoch::MAX, &mut take);
-            let last = match take(self.passed) {
+            let last = match take(Boundary { number: self.passed, epoch: Epoch::MAX }) {
                 Ok(last) => last,
                 Err(error) => return self.job.fail(error.of_node(&self.node)),
             };

@@ -15,7 +15,7 @@ use tapeflow::sources::lanes::{Lanes, Positions};
 use tapeflow::spec::{Files, Plan};
 
 use super::kafka::{MEANS, assert_means, by_symbol, expected_means};
-use super::topics::{Flow, PATIENCE, Topic, Written, name, said, source, ticks};
+use super::topics::{Flow, PATIENCE, Topic, Written, name, said, source, tick, ticks};
 
 const FILE: &str = "TAPEFLOW_TEST_FILE";
 const WORKERS: &str = "TAPEFLOW_TEST_WORKERS";
@@ -233,6 +233,42 @@ fn rows_in_order_of_event_time_are_not_lost_or_repeated_by_kills() {
     let rows = killed_again_and_again(&topic, &messages, &(ordered + MEANS + &sink), &out);
     assert_eq!(rows.len(), messages.len());
     assert_means(by_symbol(rows), &expected_means(&messages));
+}
+
+/// Ticks of two partitions, of which every fifth has an event time that its partition has passed long ago.
+fn ticks_too_late(count: i64) -> Vec<Written> {
+    let one = |n: i64| Written {
+        payload: Some(tick(&format!("S{}", n % 6), if n % 5 == 4 { n - 200 } else { n }).into()),
+        ..Written::new((n % 2) as i32, "", "")
+    };
+    (0..count).map(one).collect()
+}
+
+/// `messages` in the order in which they are to be taken: by event time, those too late where their partition was when
+/// they came.
+fn by_event_time(messages: &[Written]) -> Vec<Written> {
+    let mut partitions: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+    let mut placed: Vec<((i64, i64, i32), Written)> = Vec::new();
+    for message in messages {
+        let (passed, offset) = partitions.entry(message.partition).or_insert((i64::MIN, 0));
+        let time = message.json()["timestamp"].as_i64().expect("a time");
+        *passed = time.max(*passed);
+        placed.push(((*passed, *offset, message.partition), message.clone()));
+        *offset += 1;
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, message)| message).collect()
+}
+
+#[test]
+fn rows_too_late_for_the_order_of_event_time_are_not_lost_or_repeated_by_kills() {
+    let topic = Topic::new(2);
+    let messages = ticks_too_late(3000);
+    let (sink, out) = sink("\"means\"");
+    let ordered = endless(&topic, "order = \"event_time\"");
+    let rows = killed_again_and_again(&topic, &messages, &(ordered + MEANS + &sink), &out);
+    assert_eq!(rows.len(), messages.len());
+    assert_means(by_symbol(rows), &expected_means(&by_event_time(&messages)));
 }
 
 #[test]

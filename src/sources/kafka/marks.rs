@@ -51,8 +51,8 @@ impl Marks {
     }
 
     /// Everyone who sends marks.
-    pub fn origins(&self) -> Vec<Origin> {
-        self.shown.iter().map(|shown| shown.origin).collect()
+    pub fn origins(&self) -> impl Iterator<Item = Origin> {
+        self.shown.iter().map(|shown| shown.origin)
     }
 
     /// The watermark of each partition, where it has one.
@@ -60,11 +60,13 @@ impl Marks {
         self.shown.iter().map(|shown| Some(shown.watermark).filter(|watermark| *watermark > i64::MIN))
     }
 
-    /// The partition at position `at` has shown a row of event time `time`.
+    /// The partition at position `at` has shown a row of event time `time`; its watermark before that.
     #[inline]
-    pub fn show(&mut self, at: usize, time: i64) {
+    pub fn show(&mut self, at: usize, time: i64) -> i64 {
         let shown = &mut self.shown[at];
-        shown.watermark = shown.watermark.max(time.saturating_sub(self.lateness));
+        let before = shown.watermark;
+        shown.watermark = before.max(time.saturating_sub(self.lateness));
+        before
     }
 
     /// The partition at position `at` has messages again.

@@ -95,8 +95,9 @@ impl Reader for KafkaReader {
         Cut::Clock
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        self.marks.origins()
+    fn origins(&self) -> Vec<(Origin, i64)> {
+        // What they have shown before tells where late rows belong; that it is passed is said in an epoch to come.
+        self.marks.origins().map(|origin| (origin, i64::MIN)).collect()
     }
 
     fn read(&mut self) -> Result<Read> {
@@ -115,7 +116,7 @@ impl Reader for KafkaReader {
         Ok(rows.or_else(|| self.marks.next().map(Read::Mark)).unwrap_or(Read::Idle(None)))
     }
 
-    fn position(&self) -> Result<Vec<Entry>> {
+    fn position(&self, _boundary: Epoch) -> Result<Vec<Entry>> {
         let positions = self.partitions.list().zip(self.marks.watermarks());
         positions
             .map(|((number, offset, stop), watermark)| Position { offset, stop, watermark }.entry(number))
