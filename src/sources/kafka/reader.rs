@@ -1,11 +1,12 @@
 //! Runs one worker's part of the topic: takes messages, hands on rows and marks, commits what is durable.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicBool;
 
 use super::KafkaPlan;
 use super::consumer::{Consumer, Failure};
 use super::durable::Durable;
+use super::idle::Idling;
 use super::marks::Marks;
 use super::messages::Messages;
 use super::partitions::Partitions;
@@ -34,7 +35,7 @@ impl KafkaReader {
     pub fn new(
         plan: &KafkaPlan,
         consumer: Option<Consumer>,
-        greatest: Arc<AtomicI64>,
+        idling: Idling,
         untold: Arc<AtomicBool>,
         context: ReaderContext,
     ) -> Self {
@@ -46,8 +47,7 @@ impl KafkaReader {
                 context.node,
                 partitions.numbers().zip(ranges.iter().map(|range| range.watermark)),
                 plan.shape.lateness,
-                plan.shape.idle_timeout,
-                greatest,
+                idling.of(&context.job),
             ),
             messages: Messages::new(plan, context.refusals.clone(), untold),
             durable: Durable::new(epoch),
