@@ -57,14 +57,6 @@ impl Lanes {
         self.sources.iter().find(|(_, source)| source.name == name).map(|(at, _)| *at)
     }
 
-    /// The least place that a replay can bring which reads a partition (or file) from `offset` on; none where the source
-    /// is ordered by event time: there it is its watermark that tells.
-    pub fn least(&self, source: u16, partition: u64, offset: u64) -> Option<(Lane, Place)> {
-        let known = self.sources.get(&source).filter(|known| !known.by_time)?;
-        let seq = known.layout.seq(partition, offset, 0)?;
-        Some(((source, known.lane(seq)), (0, seq)))
-    }
-
     /// Calls `each` with the position, lane and place of every row, in order.
     pub fn for_each(&self, columns: PlaceColumns, rows: &Rows, mut each: impl FnMut(usize, Lane, Place)) {
         let seqs = rows.data.column(columns.seq).as_primitive::<Int64Type>().values();
