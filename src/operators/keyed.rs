@@ -31,7 +31,7 @@ use crate::runtime::standing::Standing;
 use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
 use crate::sources::lanes::Lanes;
-use crate::sources::{SEQ, TIME};
+use crate::sources::{ORDER, SEQ};
 use crate::spec::Edge;
 
 /// A node, as it is rendered on one worker.
@@ -108,23 +108,23 @@ pub enum Take {
     CompleteAndSorted(Sorting),
 }
 
-/// How the rows of an epoch are sorted: by source, then by `seq`, or first by event time where the source orders so.
+/// How the rows of an epoch are sorted: by source, then by `seq`, or first in order of event time where the source is.
 #[derive(Clone)]
 pub struct Sorting {
     seq: Option<usize>,
-    time: Option<usize>,
+    order: Option<usize>,
     by_time: Arc<[u16]>,
 }
 
 impl Sorting {
     /// For rows of `edge` that come to `node`.
     pub fn of(edge: &Edge, node: &NodeContext) -> Self {
-        Sorting { seq: edge.position(SEQ), time: edge.position(TIME), by_time: Arc::clone(&node.by_time) }
+        Sorting { seq: edge.position(SEQ), order: edge.position(ORDER), by_time: Arc::clone(&node.by_time) }
     }
 
-    /// The columns of event time, where rows of `source` are sorted by it, and of `seq`.
+    /// The columns of the order of event time, where rows of `source` are in it, and of `seq`.
     fn columns(&self, source: u16) -> (Option<usize>, Option<usize>) {
-        (self.time.filter(|_| self.by_time.contains(&source)), self.seq)
+        (self.order.filter(|_| self.by_time.contains(&source)), self.seq)
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
     #[test]
     fn a_held_epoch_is_sorted_by_source_and_seq() {
         let mixed = vec![rows(1, &[5, 6]), rows(0, &[7, 9]), rows(0, &[1, 8])];
-        let sorting = Sorting { seq: Some(0), time: None, by_time: Arc::new([]) };
+        let sorting = Sorting { seq: Some(0), order: None, by_time: Arc::new([]) };
         let sorted = sort(mixed, &sorting).expect("sorts");
         assert_eq!(seqs(&sorted), vec![(0, 1), (0, 7), (0, 8), (0, 9), (1, 5), (1, 6)]);
     }
@@ -376,7 +376,7 @@ mod tests {
         let timed = |source: u16, rows: &[(i64, i64)]| {
             let schema = Schema::new(vec![
                 Field::new("seq", DataType::Int64, false),
-                Field::new("_time", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+                Field::new("_order", DataType::Timestamp(TimeUnit::Nanosecond, None), false),
             ]);
             let seqs = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
             let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
@@ -384,7 +384,7 @@ mod tests {
             Rows { data, source }
         };
         let mixed = vec![timed(1, &[(30, 1), (30, 3)]), timed(0, &[(30, 1), (10, 2)]), timed(1, &[(10, 5), (30, 2)])];
-        let sorting = Sorting { seq: Some(0), time: Some(1), by_time: Arc::new([1]) };
+        let sorting = Sorting { seq: Some(0), order: Some(1), by_time: Arc::new([1]) };
         let sorted = sort(mixed, &sorting).expect("sorts");
         assert_eq!(seqs(&sorted), vec![(0, 1), (0, 2), (1, 5), (1, 1), (1, 2), (1, 3)]);
     }

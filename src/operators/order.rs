@@ -1,10 +1,13 @@
-//! `order = "event_time"`: holds a source's rows until its watermark has passed them, and sorts them by
-//! (event time, `seq`): for topics that are not keyed like the job.
+//! `order = "event_time"`: holds a source's rows until its watermark has passed them, and sorts them by event time and
+//! `seq`: for topics that are not keyed like the job.
+//!
+//! A row that comes later than a watermark tells takes the place of that watermark ([`ORDER`](crate::sources::ORDER)),
+//! behind what has left already: so rows leave in one order, whatever was read when, and a place tells of all before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::array::{AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::TimestampNanosecondType;
@@ -22,8 +25,8 @@ use crate::state::Draft;
 /// Sorts rows by two of their columns.
 #[derive(Clone)]
 pub struct OrderPlan {
-    /// Position of event time.
-    pub time: usize,
+    /// Position of the order of event time.
+    pub order: usize,
     /// Position of `seq`.
     pub seq: usize,
 }
@@ -32,15 +35,38 @@ impl OrderPlan {
     /// The running operator, for rows of `edge` that come from the source at position `source` of the plan.
     pub fn build(&self, edge: &Edge, source: u16) -> Result<Box<dyn Operator>> {
         let keys = KeyReader::new(&edge.schema, &edge.key)?;
-        let state = StateKind { name: format!("rows {}", edge.schema), version: 1 };
-        let stored = BTreeSet::new();
-        Ok(Box::new(ByEventTime { plan: self.clone(), held: Vec::new(), source, keys, state, stored, snapshot: None }))
+        let (state, stored) = (Self::state(edge), BTreeSet::new());
+        Ok(Box::new(ByEventTime {
+            plan: self.clone(),
+            held: Vec::new(),
+            passed: i64::MIN,
+            source,
+            keys,
+            state,
+            stored,
+            snapshot: None,
+        }))
+    }
+
+    /// What the state of rows of `edge` is.
+    pub fn state(edge: &Edge) -> StateKind {
+        StateKind { name: format!("rows {}", edge.schema), version: 1 }
+    }
+
+    /// Gives `rows` these places in the order of event time.
+    pub fn put(&self, rows: &mut RecordBatch, order: Vec<i64>) -> Result<()> {
+        let mut columns = rows.columns().to_vec();
+        columns[self.order] = Arc::new(TimestampNanosecondArray::from(order));
+        *rows = RecordBatch::try_new(rows.schema(), columns)?;
+        Ok(())
     }
 }
 
 struct ByEventTime {
     plan: OrderPlan,
     held: Vec<Held>,
+    /// The watermark: what is before it has left.
+    passed: i64,
     source: u16,
     keys: KeyReader,
     state: StateKind,
@@ -51,19 +77,19 @@ struct ByEventTime {
 
 /// Rows that wait, as they came.
 struct Held {
-    /// The least event time among them: most batches wait whole.
+    /// The first place among them: most batches wait whole.
     least: i64,
     rows: RecordBatch,
 }
 
 impl ByEventTime {
     fn hold(&mut self, rows: RecordBatch) {
-        let least = self.times(&rows).iter().copied().min();
+        let least = self.order(&rows).iter().copied().min();
         self.held.extend(least.map(|least| Held { least, rows }));
     }
 
-    fn times<'r>(&self, rows: &'r RecordBatch) -> &'r [i64] {
-        rows.column(self.plan.time).as_primitive::<TimestampNanosecondType>().values()
+    fn order<'r>(&self, rows: &'r RecordBatch) -> &'r [i64] {
+        rows.column(self.plan.order).as_primitive::<TimestampNanosecondType>().values()
     }
 
     /// Takes the rows before `time` out of those that wait.
@@ -74,7 +100,7 @@ impl ByEventTime {
                 self.held.push(Held { least, rows });
                 continue;
             }
-            let before = BooleanBuffer::collect_bool(rows.num_rows(), |row| self.times(&rows)[row] < time);
+            let before = BooleanBuffer::collect_bool(rows.num_rows(), |row| self.order(&rows)[row] < time);
             self.hold(filter_record_batch(&rows, &(!&before).into())?);
             passed.push(filter_record_batch(&rows, &before.into())?);
         }
@@ -83,17 +109,24 @@ impl ByEventTime {
 }
 
 impl Operator for ByEventTime {
-    fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
+    fn rows(&mut self, mut rows: Rows, _out: &mut Output) -> Result<()> {
+        let order = self.order(&rows.data);
+        // A reader that reads its source in parts may not know what the others have shown.
+        if order.iter().any(|place| *place < self.passed) {
+            let order = order.iter().map(|place| self.passed.max(*place)).collect();
+            self.plan.put(&mut rows.data, order)?;
+        }
         self.hold(rows.data);
         Ok(())
     }
 
     fn watermark(&mut self, time: i64, out: &mut Output) -> Result<()> {
+        self.passed = time;
         let passed = self.passed(time)?;
         let Some(first) = passed.first() else { return Ok(()) };
         let all = concat_batches(&first.schema(), &passed)?;
         let sort = |at: usize| SortColumn { values: Arc::clone(all.column(at)), options: None };
-        let order = lexsort_to_indices(&[sort(self.plan.time), sort(self.plan.seq)], None)?;
+        let order = lexsort_to_indices(&[sort(self.plan.order), sort(self.plan.seq)], None)?;
         out.rows.push(Rows { data: take_record_batch(&all, &order)?, source: self.source });
         Ok(())
     }
@@ -159,7 +192,7 @@ mod tests {
     use super::*;
     use crate::spec::EdgeKind;
     use crate::state::Snapshot;
-    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
+    use arrow::array::{Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
 
     fn schema() -> SchemaRef {
@@ -173,7 +206,7 @@ mod tests {
     fn build() -> Box<dyn Operator> {
         let edge =
             Edge { schema: schema(), visible: 3, key: vec![2], kind: EdgeKind::Append, placed: false, in_order: true };
-        OrderPlan { time: 0, seq: 1 }.build(&edge, 7).expect("a key of text")
+        OrderPlan { order: 0, seq: 1 }.build(&edge, 7).expect("a key of text")
     }
 
     fn rows(rows: &[(i64, i64)]) -> Rows {
@@ -200,6 +233,19 @@ mod tests {
         operator.watermark(21, &mut out).expect("watermark");
         operator.watermark(i64::MAX, &mut out).expect("close");
         assert_eq!(seqs(&out), vec![2, 3, 4, 1]);
+    }
+
+    #[test]
+    fn a_row_that_comes_too_late_leaves_behind_what_has_left() {
+        let mut operator = build();
+        let mut out = Output::default();
+        operator.rows(rows(&[(10, 1), (30, 4)]), &mut out).expect("rows");
+        operator.watermark(20, &mut out).expect("watermark");
+        operator.rows(rows(&[(25, 5), (5, 9), (20, 2)]), &mut out).expect("rows");
+        operator.watermark(i64::MAX, &mut out).expect("close");
+        assert_eq!(seqs(&out), vec![1, 2, 9, 5, 4]);
+        let order = |rows: &Rows| rows.data.column(0).as_primitive::<TimestampNanosecondType>().values().to_vec();
+        assert_eq!(out.rows.iter().flat_map(order).collect::<Vec<_>>(), vec![10, 20, 20, 25, 30]);
     }
 
     #[test]

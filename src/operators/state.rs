@@ -42,11 +42,10 @@ impl StateKeeper {
         self.job.boundaries.after(self.passed).map_or(horizon, |boundary| boundary.epoch)
     }
 
-    /// Whatever the node sees next is of `epoch` or later: the positions before it are what `take` tells for the
-    /// checkpoint of a number.
-    pub fn pass(&mut self, epoch: Epoch, mut take: impl FnMut(u64) -> Result<Vec<Entry>>) {
+    /// Whatever the node sees next is of `epoch` or later: the positions before it are what `take` tells for a boundary.
+    pub fn pass(&mut self, epoch: Epoch, mut take: impl FnMut(Boundary) -> Result<Vec<Entry>>) {
         while let Some(boundary) = self.passes(epoch) {
-            match take(boundary.number) {
+            match take(boundary) {
                 Ok(entries) => self.keep(boundary.number, POSITIONS, 1, Draft::of(0, &entries)),
                 Err(error) => self.fail(error),
             }
@@ -54,10 +53,10 @@ impl StateKeeper {
     }
 
     /// The node has ended: the positions that `take` tells do not change any more.
-    pub fn end(mut self, mut take: impl FnMut(u64) -> Result<Vec<Entry>>) {
+    pub fn end(mut self, mut take: impl FnMut(Boundary) -> Result<Vec<Entry>>) {
         loop {
             self.pass(Epoch::MAX, &mut take);
-            let last = match take(self.passed) {
+            let last = match take(Boundary { number: self.passed, epoch: Epoch::MAX, full: false }) {
                 Ok(last) => last,
                 Err(error) => return self.fail(error),
             };

@@ -7,6 +7,7 @@ use std::thread::Thread;
 
 use serde::{Deserialize, Serialize};
 
+use super::idle::Idle;
 use super::{Decision, Part};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
@@ -42,6 +43,13 @@ pub enum Command {
         id: String,
         /// The part.
         part: Part,
+    },
+    /// Partitions are idle: how far they are given up is to be written down.
+    Idle {
+        /// The job.
+        id: String,
+        /// The partitions.
+        idle: Vec<Idle>,
     },
     /// A source wants to open epochs behind the horizon.
     Wanted {

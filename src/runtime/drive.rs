@@ -56,6 +56,7 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                 }
                 Command::Decided { id, decision } => installed.take_decision(&id, decision),
                 Command::Written { id, part } => installed.take_part(&id, part),
+                Command::Idle { id, idle } => installed.take_idle(&id, idle),
                 Command::Wanted { id, epoch } => {
                     installed.jobs().filter(|(other, _)| *other == id).for_each(|(_, job)| job.boundaries.want(epoch));
                 }
@@ -91,6 +92,7 @@ fn checkpoints(
 ) -> impl Iterator<Item = Command> + use<> {
     let mut commands = Vec::new();
     commands.extend(installed.parts().into_iter().map(|(id, part)| Command::Written { id, part }));
+    commands.extend(installed.idle().into_iter().map(|(id, idle)| Command::Idle { id, idle }));
     for (id, job) in installed.jobs() {
         let Some(epoch) = job.boundaries.wanted() else { continue };
         if wanted.insert(id.to_string(), epoch) != Some(epoch) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use timely::worker::Worker;
 
+use super::idle::Idle;
 use super::{Decision, Job, Leader, Part, Prepared, Rendered, render};
 
 /// The jobs that a worker runs.
@@ -80,6 +81,18 @@ impl Installed {
     pub fn take_part(&mut self, id: &str, part: Part) {
         let leader = self.list.iter_mut().find(|dataflow| dataflow.id == id).and_then(|found| found.leader.as_mut());
         leader.into_iter().for_each(|leader| leader.part(part.clone()));
+    }
+
+    /// What is to be written down of idle partitions in this process.
+    pub fn idle(&self) -> Vec<(String, Vec<Idle>)> {
+        let asked = self.jobs().map(|(id, job)| (id.to_string(), job.idle.asked()));
+        asked.filter(|(_, idle)| !idle.is_empty()).collect()
+    }
+
+    /// Hands that to the leader of its job, if it is here.
+    pub fn take_idle(&mut self, id: &str, idle: Vec<Idle>) {
+        let leader = self.list.iter_mut().find(|dataflow| dataflow.id == id).and_then(|found| found.leader.as_mut());
+        leader.into_iter().for_each(|leader| leader.idle(idle.clone()));
     }
 
     /// What the leaders that are here have decided.

@@ -10,6 +10,7 @@ use timely::scheduling::SyncActivator;
 
 use super::boundaries::{Boundaries, Move};
 use super::epochs;
+use super::idle::{Idle, IdlePartitions};
 use super::standing::Standing;
 use super::tap::Tap;
 use crate::batch::Epoch;
@@ -59,6 +60,8 @@ pub struct Job {
     sources: Mutex<Vec<SyncActivator>>,
     standing: Mutex<BTreeMap<(String, usize), Arc<Standing>>>,
     crew: Mutex<Crew>,
+    /// Its partitions that are idle.
+    pub idle: IdlePartitions,
 }
 
 /// The workers of this process that run the job.
@@ -90,6 +93,7 @@ impl Job {
             sources: Mutex::default(),
             standing: Mutex::default(),
             crew: Mutex::default(),
+            idle: IdlePartitions::default(),
         })
     }
 
@@ -111,6 +115,12 @@ impl Job {
     /// Takes a move of the leader.
     pub fn take(&self, step: Move) {
         self.boundaries.take(step);
+        self.wake();
+    }
+
+    /// It is written down how far these partitions are given up.
+    pub fn take_idle(&self, idle: Vec<Idle>) {
+        self.idle.written(idle);
         self.wake();
     }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::idle::Idle;
 use super::{Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
@@ -39,6 +40,9 @@ pub struct Submission {
     /// The number of the checkpoint that it goes on from, if it does.
     #[serde(default)]
     pub from: Option<u64>,
+    /// How far idle partitions were given up before that.
+    #[serde(default)]
+    pub idle: Vec<Idle>,
     /// What is done where messages that it would go on with are not there any more.
     #[serde(default)]
     pub on_offset_gap: OnGap,
@@ -270,6 +274,7 @@ mod tests {
             schemas: BTreeMap::new(),
             start: 1,
             from: None,
+            idle: Vec::new(),
             on_offset_gap: OnGap::Fail,
         }
     }

@@ -7,12 +7,13 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::idle::Idle;
 use super::{Keeping, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::sources::OnGap;
 use crate::spec::Plan;
-use crate::state::{Checkpoints, Generation, Manifest, SavedJobs, Store};
+use crate::state::{Checkpoints, Decision, Generation, IDLE, Manifest, SavedJobs, Store};
 
 /// How long the store may take to tell what a job goes on from.
 pub const LOOK: Duration = Duration::from_secs(120);
@@ -37,6 +38,8 @@ pub struct KnownJob {
     pub from: Option<u64>,
     /// Its first epoch.
     pub start: Epoch,
+    /// How far idle partitions were given up, as its journal tells.
+    pub idle: Vec<Idle>,
 }
 
 impl StateStore {
@@ -117,7 +120,22 @@ impl StateStore {
             None => (None, epochs::now()),
         };
         checkpoints.resume_from(self.generation, from).await?;
-        Ok(KnownJob { id: id.to_string(), from, start })
+        let idle = self.idle(&checkpoints).await?;
+        Ok(KnownJob { id: id.to_string(), from, start, idle })
+    }
+
+    async fn idle(&self, checkpoints: &Checkpoints) -> Result<Vec<Idle>> {
+        let mut all = Vec::new();
+        for Decision { kind, value, .. } in checkpoints.journal(self.generation).await?.read(0).await? {
+            let unread = |error| Error::Unsafe(format!("the journal of {checkpoints}: a decision `{kind}`: {error}"));
+            match kind.as_str() {
+                IDLE => {
+                    all.extend(serde_json::from_value::<Vec<Idle>>(value).map_err(|error| unread(error.to_string()))?)
+                }
+                _ => return Err(unread("this release does not know it".to_string())),
+            }
+        }
+        Ok(all)
     }
 
     /// The id of the job `name` whose state was kept last.
@@ -151,6 +169,7 @@ impl StateStore {
             id: job.id.clone(),
             hash,
             resumed,
+            idle: job.idle.clone(),
             on_gap,
         })
     }

@@ -10,6 +10,8 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
+use super::idle::Idle;
+use super::notes::Notes;
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
@@ -21,12 +23,14 @@ pub const AHEAD: Duration = Duration::from_secs(1);
 const EPOCHS_AHEAD: u64 = 16;
 
 /// What the leader has decided; every process takes it, in order.
-#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub enum Decision {
     /// The horizon moves.
     Move(Move),
     /// A checkpoint is complete.
     Complete(u64),
+    /// Partitions that are idle are given up to an event time: it is written down.
+    Idle(Vec<Idle>),
 }
 
 impl Decision {
@@ -35,6 +39,7 @@ impl Decision {
         match self {
             Decision::Move(step) => job.take(step),
             Decision::Complete(number) => job.boundaries.completed(number),
+            Decision::Idle(idle) => job.take_idle(idle),
         }
     }
 }
@@ -55,6 +60,7 @@ pub struct Leader {
     begun: Instant,
     /// The files that the next manifest names.
     chains: Chains,
+    notes: Notes,
     number: u64,
     open: Option<Open>,
 }
@@ -107,6 +113,7 @@ impl Leader {
         Leader {
             number: job.boundaries.complete(),
             chains: Chains::new(resumed),
+            notes: Notes::new(Arc::clone(&checkpointing)),
             job,
             checkpointing,
             settings,
@@ -132,6 +139,11 @@ impl Leader {
         }
     }
 
+    /// Partitions are idle in some process.
+    pub fn idle(&mut self, idle: Vec<Idle>) {
+        self.notes.take(idle);
+    }
+
     /// What is to be decided now.
     pub fn decide(&mut self) -> Vec<Decision> {
         if self.job.failed() {
@@ -139,6 +151,7 @@ impl Leader {
         }
         let mut decisions = Vec::new();
         decisions.extend(self.complete().map(Decision::Complete));
+        decisions.extend(self.notes.written(self.horizon).map(Decision::Idle));
         if let Some(step) = self.step() {
             self.horizon = step.until;
             decisions.push(Decision::Move(step));

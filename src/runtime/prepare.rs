@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
+use super::idle::Idle;
 use super::leader::Settings;
 use super::{Checkpointing, Decision, Job, Recovery, Resumed, epochs};
 use crate::batch::Epoch;
@@ -69,6 +70,12 @@ impl Prepare {
         resumed.into_iter().flat_map(move |resumed| resumed.positions(node))
     }
 
+    /// How far the partitions of `node` were given up while they were idle.
+    pub fn idle(&self, node: &str) -> impl Iterator<Item = &Idle> {
+        let all = self.keeping.iter().flat_map(|keeping| &keeping.idle);
+        all.filter(move |idle| idle.source == node)
+    }
+
     /// What is done where messages that the job would go on with are not there any more.
     pub fn on_gap(&self) -> OnGap {
         self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.on_gap)
@@ -94,6 +101,8 @@ pub struct Keeping {
     pub hash: String,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
+    /// How far idle partitions were given up before.
+    pub idle: Vec<Idle>,
     /// What is done where messages that it would go on with are not there any more.
     pub on_gap: OnGap,
 }

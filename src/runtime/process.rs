@@ -198,7 +198,8 @@ impl Process {
 
 /// What the workers of this process need of the state that the job goes on from.
 fn keeping(state: StateStore, submission: &Submission, plan: Plan) -> Result<Keeping> {
-    let known = KnownJob { id: submission.id.clone(), from: submission.from, start: submission.start };
+    let Submission { id, from, start, idle, .. } = submission.clone();
+    let known = KnownJob { id, from, start, idle };
     let (hash, on_gap) = (submission.hash(), submission.on_offset_gap);
     blocking(LOOK, async move { state.keeping(&known, &plan, hash, on_gap).await })
 }

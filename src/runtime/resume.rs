@@ -6,6 +6,7 @@ use std::ops::Range;
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::keys::owner_of_group;
+use crate::operators::order::OrderPlan;
 use crate::operators::state::POSITIONS;
 use crate::operators::{Built, Operator};
 use crate::spec::{Plan, Role};
@@ -43,11 +44,16 @@ impl Resumed {
             let Some(node) = plan.nodes.iter().find(|node| node.name == source) else {
                 return Err(self.refuse(format!("`{source}` has state there and is not in the file any more")));
             };
-            let Role::Operator(operator) = &node.role else { continue };
-            let Built::Keyed(operator) = operator.build() else {
-                return Err(self.refuse(format!("`{name}` has state there and is now a {} without", node.kind)));
+            let now = match &node.role {
+                Role::Operator(operator) => match operator.build() {
+                    Built::Keyed(operator) => operator.state(),
+                    Built::Stateless(_) => {
+                        return Err(self.refuse(format!("`{name}` has state there and is now a {} without", node.kind)));
+                    }
+                },
+                Role::Source(_) if name != source => OrderPlan::state(&node.edge),
+                _ => continue,
             };
-            let now = operator.state();
             if (now.name.as_str(), now.version) != (&state.kind, state.version) {
                 return Err(self.refuse(format!("`{name}` was `{}` there and is `{}` now", state.kind, now.name)));
             }

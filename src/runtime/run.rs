@@ -99,6 +99,9 @@ fn lead(installed: &mut Installed) {
     for (id, part) in installed.parts() {
         installed.take_part(&id, part);
     }
+    for (id, idle) in installed.idle() {
+        installed.take_idle(&id, idle);
+    }
     for (id, decision) in installed.decisions() {
         installed.take_decision(&id, decision);
     }

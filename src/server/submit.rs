@@ -35,7 +35,8 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
     }
     let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap } = request;
     let id = Uuid::new_v4().simple().to_string();
-    let mut submission = Submission { id, path, text, base, schemas, start: start(), from: None, on_offset_gap };
+    let mut submission =
+        Submission { id, path, text, base, schemas, start: start(), from: None, idle: Vec::new(), on_offset_gap };
     let (plan, warnings) = planned(submission.clone()).await?;
     let (name, warnings) = (plan.job.name, warnings.list);
     if let Some(other) = alive(app, &name).await {
@@ -86,7 +87,7 @@ async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submissio
 pub async fn resume(state: &StateStore, name: &str, submission: &mut Submission) -> Result<()> {
     let number = submission.from.filter(|number| *number != u64::MAX);
     let known = state.resume(name, &submission.id, number).await?;
-    (submission.from, submission.start) = (known.from, known.start);
+    (submission.from, submission.start, submission.idle) = (known.from, known.start, known.idle);
     Ok(())
 }
 

@@ -151,7 +151,7 @@ impl Draining {
             }
             written = least(&self.queue, frontier);
             let Some(keeper) = self.keeper.as_mut().filter(|_| written >= limit && limit < Epoch::MAX) else { break };
-            keeper.pass(written, |number| sink.checkpoint(number));
+            keeper.pass(written, |boundary| sink.checkpoint(boundary.number));
             if keeper.limit() == limit {
                 // Not a boundary but the horizon.
                 break;

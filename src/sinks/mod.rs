@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::runtime::{Job, Prepare};
 use crate::sinks::dead_letters::Refusals;
-use crate::sources::lanes::{Lanes, Positions};
+use crate::sources::lanes::Lanes;
 use crate::spec::{At, Check, Edge, Fields};
 use crate::state::Entry;
 
@@ -96,11 +96,6 @@ pub trait PreparedSink: Send + Sync {
     fn open(&self, context: SinkContext) -> Box<dyn Sink>;
     /// Checkpoint `number` is complete: what it holds of this sink may be seen by others.
     fn completed(&self, _number: u64) -> Result<()> {
-        Ok(())
-    }
-    /// A checkpoint is valid: replays begin at `from`, the least place in each lane that one can bring. What is kept for
-    /// earlier rows may go. To be called in one process, beside the workers: it may block.
-    fn retire(&self, _from: &Positions, _lanes: &Lanes) -> Result<()> {
         Ok(())
     }
 }

@@ -115,8 +115,8 @@ impl Feeding {
         let Some(capability) = &mut self.capability else { return };
         if !self.announced {
             self.announced = true;
-            for origin in self.reader.origins() {
-                send(capability, ROWS, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
+            for (origin, time) in self.reader.origins() {
+                send(capability, ROWS, Body::Mark(Mark::Watermark { origin, time }));
             }
             capability.downgrade(&self.feed.start.max(1));
         }
@@ -166,7 +166,7 @@ impl Feeding {
     fn end(&mut self) {
         if let Some(keeper) = self.feed.keeper.take() {
             let reader = &self.reader;
-            keeper.end(|_| reader.position());
+            keeper.end(|boundary| reader.position(boundary.epoch));
         }
         self.capability = None;
     }
@@ -175,7 +175,7 @@ impl Feeding {
     fn pass(&mut self, epoch: Epoch) {
         let (keeper, reader) = (&mut self.feed.keeper, &self.reader);
         if let Some(keeper) = keeper {
-            keeper.pass(epoch, |_| reader.position());
+            keeper.pass(epoch, |boundary| reader.position(boundary.epoch));
         }
     }
 
@@ -253,7 +253,7 @@ impl Feeding {
                 false
             }
             Read::End => {
-                for origin in self.reader.origins() {
+                for (origin, _) in self.reader.origins() {
                     send(capability, ROWS, Body::Mark(Mark::Close { origin }));
                 }
                 self.end();

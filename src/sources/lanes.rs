@@ -7,14 +7,14 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
 use super::seq::SeqLayout;
-use super::{SEQ, TIME};
+use super::{ORDER, SEQ};
 use crate::batch::Rows;
 use crate::spec::{Edge, Plan, Role};
 
 /// A lane: the position of a source in the plan and a part of it that is in order in itself.
 pub type Lane = (u16, u32);
 
-/// A place in a lane: event time (0 where the source is not ordered by it), then `seq`.
+/// A place in a lane: [`ORDER`] (0 where the source is not ordered by event time), then `seq`.
 pub type Place = (i64, i64);
 
 /// A place in each of some lanes.
@@ -57,23 +57,16 @@ impl Lanes {
         self.sources.iter().find(|(_, source)| source.name == name).map(|(at, _)| *at)
     }
 
-    /// The least place that a replay can bring which reads a partition (or file) from `offset` on; none where the source
-    /// is ordered by event time: there it is its watermark that tells.
-    pub fn least(&self, source: u16, partition: u64, offset: u64) -> Option<(Lane, Place)> {
-        let known = self.sources.get(&source).filter(|known| !known.by_time)?;
-        let seq = known.layout.seq(partition, offset, 0)?;
-        Some(((source, known.lane(seq)), (0, seq)))
-    }
-
     /// Calls `each` with the position, lane and place of every row, in order.
     pub fn for_each(&self, columns: PlaceColumns, rows: &Rows, mut each: impl FnMut(usize, Lane, Place)) {
         let seqs = rows.data.column(columns.seq).as_primitive::<Int64Type>().values();
         let Some(source) = self.sources.get(&rows.source) else { return };
-        let times = columns.time.filter(|_| source.by_time);
-        let times = times.map(|at| rows.data.column(at).as_primitive::<TimestampNanosecondType>().values());
+        let order = columns.order.filter(|_| source.by_time);
+        let order = order.map(|at| rows.data.column(at).as_primitive::<TimestampNanosecondType>().values());
         for (row, seq) in seqs.iter().enumerate() {
-            let time = times.map_or(0, |times| times[row]);
-            each(row, (rows.source, source.lane(*seq)), (time, *seq));
+            // In order of event time all partitions are one lane.
+            let (lane, place) = order.map_or_else(|| (source.lane(*seq), 0), |order| (0, order[row]));
+            each(row, (rows.source, lane), (place, *seq));
         }
     }
 }
@@ -81,10 +74,9 @@ impl Lanes {
 impl Source {
     fn lane(&self, seq: i64) -> u32 {
         match self.layout {
-            // Sorted by event time, all partitions become one lane.
-            SeqLayout::Messages { .. } if !self.by_time => self.layout.partition_of(seq) as u32,
+            SeqLayout::Messages { .. } => self.layout.partition_of(seq) as u32,
             // Files are read one after the other, and their rows are numbered so.
-            SeqLayout::Messages { .. } | SeqLayout::Parts => 0,
+            SeqLayout::Parts => 0,
         }
     }
 }
@@ -93,13 +85,14 @@ impl Source {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceColumns {
     seq: usize,
-    time: Option<usize>,
+    /// None also where the rows are dead letters of a source in order of event time: they are not ordered.
+    order: Option<usize>,
 }
 
 impl PlaceColumns {
     /// Of rows of `edge`; none where its rows are not those of sources.
     pub fn of(edge: &Edge) -> Option<Self> {
-        Some(PlaceColumns { seq: edge.position(SEQ)?, time: edge.position(TIME) })
+        Some(PlaceColumns { seq: edge.position(SEQ)?, order: edge.position(ORDER) })
     }
 }
 
@@ -113,7 +106,7 @@ mod tests {
 
     fn places(layout: SeqLayout, by_time: bool, rows: &[(i64, i64)]) -> Vec<(u32, Place)> {
         let schema = Schema::new(vec![
-            Field::new(TIME, DataType::Timestamp(TimeUnit::Nanosecond, None), false),
+            Field::new(ORDER, DataType::Timestamp(TimeUnit::Nanosecond, None), false),
             Field::new(SEQ, DataType::Int64, false),
         ]);
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
@@ -121,7 +114,7 @@ mod tests {
         let data = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(times), Arc::new(seqs)]).expect("rows");
         let lanes = Lanes { sources: [(3, Source { name: "s".to_string(), layout, by_time })].into() };
         let mut found = Vec::new();
-        let columns = PlaceColumns { seq: 1, time: Some(0) };
+        let columns = PlaceColumns { seq: 1, order: Some(0) };
         lanes.for_each(columns, &Rows { data, source: 3 }, |_, (_, lane), place| found.push((lane, place)));
         found
     }

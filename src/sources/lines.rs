@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::shape::{ShapePlan, Shaper};
 use super::{Cut, PreparedSource, Read, Reader, ReaderContext};
-use crate::batch::Origin;
+use crate::batch::{Epoch, Origin};
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, JsonDecoder, JsonOptions, MessageSchema};
 use crate::operators::watermarks::origin;
@@ -57,11 +57,11 @@ impl Reader for LinesReader {
         Cut::Rows
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        vec![origin(self.context.node, self.context.worker)]
+    fn origins(&self) -> Vec<(Origin, i64)> {
+        vec![(origin(self.context.node, self.context.worker), i64::MIN)]
     }
 
-    fn position(&self) -> Result<Vec<Entry>> {
+    fn position(&self, _boundary: Epoch) -> Result<Vec<Entry>> {
         Ok(Vec::new())
     }
 

@@ -36,8 +36,11 @@ use shape::ShapePlan;
 pub const SEQ: &str = "seq";
 /// The hidden column of event time: ns since 1970 UTC.
 pub const TIME: &str = "_time";
+/// The hidden column by which sources with `order = "event_time"` order their rows, before `seq`: event time, or, of a row
+/// that comes too late, the watermark that its partition had before it.
+pub const ORDER: &str = "_order";
 /// The columns that every source has besides those of its messages.
-pub const BUILT_IN: &[&str] = &[SEQ, TIME, "_partition", "_offset", "_ingest_time"];
+pub const BUILT_IN: &[&str] = &[SEQ, TIME, ORDER, "_partition", "_offset", "_ingest_time"];
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
@@ -141,13 +144,13 @@ pub enum Read {
 pub trait Reader {
     /// Who cuts epochs.
     fn cut(&self) -> Cut;
-    /// Everyone it will send watermarks for.
-    fn origins(&self) -> Vec<Origin>;
+    /// Everyone it will send watermarks for, and those that took effect before its first epoch (`i64::MIN` for none).
+    fn origins(&self) -> Vec<(Origin, i64)>;
     /// The next thing there is.
     fn read(&mut self) -> Result<Read>;
-    /// Where it stands, all that it has handed out being before: what it must know to go on from here. A reader that cuts
-    /// epochs is told by them ([`ReaderContext::from`]) and has nothing to say.
-    fn position(&self) -> Result<Vec<Entry>>;
+    /// Where it stands, all that it has handed out of epochs before `boundary` being before: what it must know to go on from
+    /// here. A reader that cuts epochs is told by them ([`ReaderContext::from`]) where to go on.
+    fn position(&self, boundary: Epoch) -> Result<Vec<Entry>>;
     /// Everything of epochs before `frontier` is durable in all sinks.
     fn durable(&mut self, _frontier: Epoch) {}
 }

@@ -11,7 +11,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 
 use super::seq::SeqLayout;
-use super::{BUILT_IN, SEQ, TIME};
+use super::{BUILT_IN, ORDER, SEQ, TIME};
 use crate::error::{Error, Result};
 use crate::formats::type_name;
 use crate::operators::order::OrderPlan;
@@ -64,6 +64,9 @@ words! {
         EventTime = "event_time",
     }
 }
+
+/// What stands in every dataflow file that has a source in this order.
+const EVENT_TIME: &str = "event_time";
 
 words! {
     /// What becomes of a record that cannot be used.
@@ -143,10 +146,10 @@ impl ShapeSpec {
         let time = self.event_time(&selected, check);
         let keys: Vec<Option<Scalar>> = self.key.iter().map(|key| scalar(key, &selected, findings)).collect();
         let (time, keys) = (time?, keys.into_iter().collect::<Option<Vec<_>>>()?);
-        let hidden = hidden_columns(check.text);
+        let hidden = hidden_columns(check.text, self.order);
         let (schema, key) = output_schema(&selected, &keys, &hidden);
         let visible = selected.fields().len() + 1;
-        let order = (self.order == Order::EventTime).then_some(OrderPlan { time: visible, seq: visible - 1 });
+        let order = (self.order == Order::EventTime).then_some(OrderPlan { order: visible + 1, seq: visible - 1 });
         let edge =
             Edge { schema: Arc::clone(&schema), visible, key, kind: EdgeKind::Append, placed: false, in_order: true };
         let plan = ShapePlan {
@@ -211,10 +214,15 @@ struct EventTime {
     bare: Option<(Scalar, Unit)>,
 }
 
-/// The built-in columns that the dataflow file speaks of: the others are not even made.
-fn hidden_columns(text: &str) -> Vec<&'static str> {
+/// The built-in columns that the dataflow file speaks of: the others are not even made. Where one source is in order of
+/// event time all have the column for it, so that their rows can come together.
+fn hidden_columns(text: &str, order: Order) -> Vec<&'static str> {
     let optional = BUILT_IN.iter().copied().filter(|name| *name != SEQ && *name != TIME);
-    optional.filter(|name| text.contains(name)).collect()
+    let is_spoken_of = |name: &&str| match *name {
+        ORDER => order == Order::EventTime || text.contains(EVENT_TIME),
+        name => text.contains(name),
+    };
+    optional.filter(is_spoken_of).collect()
 }
 
 fn output_schema(selected: &Schema, keys: &[Scalar], hidden: &[&'static str]) -> (SchemaRef, Vec<usize>) {
@@ -225,6 +233,7 @@ fn output_schema(selected: &Schema, keys: &[Scalar], hidden: &[&'static str]) ->
         let kind = match *name {
             "_partition" => DataType::Int32,
             "_offset" => DataType::Int64,
+            ORDER => DataType::Timestamp(TimeUnit::Nanosecond, None),
             _ => DataType::Timestamp(TimeUnit::Microsecond, None),
         };
         fields.push(Field::new(*name, kind, false));
@@ -386,9 +395,10 @@ impl Shaper {
         let layout = self.plan.layout;
         let mut columns = selected.columns().to_vec();
         columns.push(Arc::new(Int64Array::from_iter_values(seqs.iter().copied())));
-        columns.push(time);
+        columns.push(Arc::clone(&time));
         for name in &self.plan.hidden {
             columns.push(match *name {
+                ORDER => Arc::clone(&time),
                 "_partition" => {
                     Arc::new(Int32Array::from_iter_values(seqs.iter().map(|seq| layout.partition_of(*seq))))
                 }

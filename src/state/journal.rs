@@ -13,19 +13,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 use tokio::sync::Mutex;
 
-use super::Store;
 use super::checkpoints::AT_ONCE;
 use super::envelope::{of_file, unwrap, wrap};
+use super::{Checkpoints, Store};
 use crate::error::{Error, Result};
 
 const FORMAT: u32 = 1;
+/// The kind of decision by which idle partitions are given up to an event time.
+pub const IDLE: &str = "idle";
 
 /// Something that the world decided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Decision {
     /// The epoch in which it takes effect.
     pub epoch: u64,
-    /// What kind of decision it is: `idle`.
+    /// What kind of decision it is: [`IDLE`].
     pub kind: String,
     /// What was decided.
     pub value: Json,
@@ -120,15 +122,6 @@ impl Journal {
         futures::stream::iter(read).buffered(AT_ONCE).try_collect().await
     }
 
-    /// Removes the decisions of epochs before `epoch`: once no kept checkpoint begins before it.
-    pub async fn prune(&self, epoch: u64) -> Result<()> {
-        let list = self.store.list(&self.root).await?;
-        for at in list.iter().filter_map(|stored| At::of(&self.root, &stored.path)).filter(|at| at.epoch < epoch) {
-            self.store.delete(&at.path).await?;
-        }
-        Ok(())
-    }
-
     fn counts(&self, at: &At) -> bool {
         at.generation == self.generation || self.seen.get(&at.generation).is_some_and(|seen| at.position < *seen)
     }
@@ -140,6 +133,23 @@ impl At {
         let mut parts = name.split('.').map(|part| part.parse().ok());
         let (generation, position, epoch) = (parts.next()??, parts.next()??, parts.next()??);
         Some(At { generation, position, epoch, path: path.to_string() })
+    }
+}
+
+impl Checkpoints {
+    /// The journal of this job, opened for `generation`.
+    pub async fn journal(&self, generation: u64) -> Result<Journal> {
+        Journal::open(&self.store, &self.job, &self.id, generation).await
+    }
+
+    /// Removes the decisions of epochs before `epoch`: once no kept checkpoint begins before it.
+    pub(super) async fn prune_journal(&self, epoch: u64) -> Result<()> {
+        let root = format!("{}/journal", self.root);
+        let list = self.store.list(&root).await?;
+        for at in list.iter().filter_map(|stored| At::of(&root, &stored.path)).filter(|at| at.epoch < epoch) {
+            self.store.delete(&at.path).await?;
+        }
+        Ok(())
     }
 }
 
@@ -187,7 +197,7 @@ mod tests {
         let second = open(&store, 2).await;
         second.append(&decision(30, "e")).await.expect("written");
         assert_eq!(values(&second, 15).await, ["d", "b", "c", "e"]);
-        second.prune(20).await.expect("pruned");
+        Checkpoints::new(store.clone(), "a", "1").prune_journal(20).await.expect("pruned");
         assert_eq!(values(&open(&store, 3).await, 0).await, ["b", "c", "e"]);
     }
 

@@ -51,7 +51,7 @@ pub use draft::Draft;
 pub use format::{MAGIC, OLDEST, VERSION};
 pub use generations::Generation;
 pub use jobs::{SavedJob, SavedJobs};
-pub use journal::{Decision, Journal};
+pub use journal::{Decision, IDLE, Journal};
 pub use manifest::{FORMAT, FileRef, Manifest, NodeState};
 pub use migrate::Migrated;
 pub use place::shown;

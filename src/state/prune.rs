@@ -19,7 +19,8 @@ pub struct Pruned {
 
 impl Checkpoints {
     /// Keeps the newest `keep` checkpoints (at least one), all savepoints, every file that one of them names, and
-    /// what belongs to a checkpoint in the making: what has a greater number than the newest.
+    /// what belongs to a checkpoint in the making: what has a greater number than the newest. Of the journal stays what
+    /// the kept checkpoints do not hold; savepoints aside, for which it would grow without end.
     pub async fn prune(&self, keep: usize) -> Result<Pruned> {
         let listing = self.listing().await?;
         let manifests = self.read_manifests(&listing).await?;
@@ -55,6 +56,9 @@ impl Checkpoints {
                 pruned.files += 1;
                 pruned.bytes += state.file.size;
             }
+        }
+        if let Some(boundary) = kept.iter().filter(|kept| !kept.savepoint).map(|kept| kept.boundary).min() {
+            self.prune_journal(boundary).await?;
         }
         // The newest record says all.
         for resume in listing.resumes.iter().skip(1) {

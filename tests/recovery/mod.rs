@@ -3,4 +3,5 @@
 
 mod alone;
 mod cluster;
+mod late;
 mod market;

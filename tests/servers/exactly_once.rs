@@ -11,11 +11,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tapeflow::runtime::{Local, Prepare, Prepared, Recovery, run_local, start};
-use tapeflow::sources::lanes::{Lanes, Positions};
 use tapeflow::spec::{Files, Plan};
 
 use super::kafka::{MEANS, assert_means, by_symbol, expected_means};
-use super::topics::{Flow, PATIENCE, Topic, Written, name, said, source, ticks};
+use super::topics::{Flow, PATIENCE, Topic, Written, name, said, source, tick, ticks};
 
 const FILE: &str = "TAPEFLOW_TEST_FILE";
 const WORKERS: &str = "TAPEFLOW_TEST_WORKERS";
@@ -235,6 +234,42 @@ fn rows_in_order_of_event_time_are_not_lost_or_repeated_by_kills() {
     assert_means(by_symbol(rows), &expected_means(&messages));
 }
 
+/// Ticks of two partitions, of which every fifth has an event time that its partition has passed long ago.
+fn ticks_too_late(count: i64) -> Vec<Written> {
+    let one = |n: i64| Written {
+        payload: Some(tick(&format!("S{}", n % 6), if n % 5 == 4 { n - 200 } else { n }).into()),
+        ..Written::new((n % 2) as i32, "", "")
+    };
+    (0..count).map(one).collect()
+}
+
+/// `messages` in the order in which they are to be taken: by event time, those too late where their partition was when
+/// they came.
+fn by_event_time(messages: &[Written]) -> Vec<Written> {
+    let mut partitions: BTreeMap<i32, (i64, i64)> = BTreeMap::new();
+    let mut placed: Vec<((i64, i64, i32), Written)> = Vec::new();
+    for message in messages {
+        let (passed, offset) = partitions.entry(message.partition).or_insert((i64::MIN, 0));
+        let time = message.json()["timestamp"].as_i64().expect("a time");
+        *passed = time.max(*passed);
+        placed.push(((*passed, *offset, message.partition), message.clone()));
+        *offset += 1;
+    }
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, message)| message).collect()
+}
+
+#[test]
+fn rows_too_late_for_the_order_of_event_time_are_not_lost_or_repeated_by_kills() {
+    let topic = Topic::new(2);
+    let messages = ticks_too_late(3000);
+    let (sink, out) = sink("\"means\"");
+    let ordered = endless(&topic, "order = \"event_time\"");
+    let rows = killed_again_and_again(&topic, &messages, &(ordered + MEANS + &sink), &out);
+    assert_eq!(rows.len(), messages.len());
+    assert_means(by_symbol(rows), &expected_means(&by_event_time(&messages)));
+}
+
 #[test]
 fn a_process_that_was_stopped_cannot_write_once_another_has_taken_over() {
     let topic = Topic::new(3);
@@ -290,15 +325,15 @@ fn readers_never_see_half_an_epoch() {
 }
 
 #[test]
-fn markers_of_slots_no_longer_used_are_taken_back_when_no_replay_needs_them() {
+fn markers_of_slots_no_longer_used_are_taken_back_once_those_in_use_say_the_same() {
     let topic = Topic::new(2);
-    topic.write(&ticks(200, 20, 2));
-    let (sink, _out) = sink("\"ticks\"");
+    let messages = ticks(400, 20, 2);
+    let (sink, out) = sink("\"ticks\"");
     let mut job = Generations::new(&(source(&topic.name, "") + &sink));
-    let markers = std::fs::read_to_string(job.file()).expect("a file");
-    let markers = markers.split("markers = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a topic");
+    let file = std::fs::read_to_string(job.file()).expect("a file");
+    let markers = file.split("markers = \"").nth(1).and_then(|rest| rest.split('"').next()).expect("a topic");
     let markers = Topic::named(markers, 1);
-    let slots = |markers: &Topic| {
+    let slots = || {
         let mut last: BTreeMap<Vec<u8>, bool> = BTreeMap::new();
         for message in markers.read() {
             last.insert(message.key.expect("a key"), message.payload.is_some());
@@ -306,21 +341,20 @@ fn markers_of_slots_no_longer_used_are_taken_back_when_no_replay_needs_them() {
         let key = |key: &[u8]| serde_json::from_slice::<Value>(key).expect("JSON")["slots"].as_u64().expect("a number");
         last.iter().filter(|(_, there)| **there).map(|(name, _)| key(name)).collect::<Vec<_>>()
     };
-    for workers in [3, 1] {
+    let mut generation = |workers: usize| {
         let recovery = job.next(workers);
         run(&job.file(), workers, recovery).join().expect("it ends well");
-    }
-    let recovery = job.next(1);
-    let prepared = prepare(&job.file(), 1, recovery).expect("prepared");
-    let lanes = Lanes::of(&prepared.plan);
-    let source = lanes.source("ticks").expect("a source");
-    let from = |offset| (0..2).filter_map(|partition| lanes.least(source, partition, offset)).collect::<Positions>();
-    let at = prepared.plan.position("out").expect("a sink");
-    let retire = |offset| prepared.sink(at).expect("a sink").retire(&from(offset), &lanes).expect("retired");
-    retire(50);
-    assert_eq!(slots(&markers), [3, 3, 3], "nothing was written by one worker: all was there");
-    retire(100);
-    assert_eq!(slots(&markers), [0_u64; 0]);
+    };
+    topic.write(&messages[..200]);
+    generation(3);
+    assert_eq!(slots(), [3, 3, 3]);
+    topic.write(&messages[200..]);
+    generation(1);
+    assert_eq!(slots().len(), 4, "the three were needed when it began");
+    generation(1);
+    until("only one is left", || slots() == [1]);
+    generation(2);
+    assert_eq!(out.read().len(), messages.len(), "what was taken back was not needed");
 }
 
 #[test]

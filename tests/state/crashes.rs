@@ -100,8 +100,7 @@ async fn live(store: &Store, committed: &mut Option<u64>) -> tapeflow::Result<()
         if full {
             before.clear();
         }
-        journal.prune(step.saturating_sub(5)).await?;
-        journal.append(&Decision { epoch: step, kind: "step".to_string(), value: step.into() }).await?;
+        journal.append(&Decision { epoch: step * 100, kind: "step".to_string(), value: step.into() }).await?;
         let file = checkpoints.write_state(number, generation, "means", 0, state(step, full).encode()).await?;
         before.push(file);
         let mut manifest = super::manifest(&checkpoints, number, generation, before);
@@ -153,6 +152,8 @@ fn a_process_may_end_at_any_step_of_any_life() {
         assert_eq!(count("/manifest."), 2);
         assert!(count(".state") <= 8 && count("/resumes/") == 1, "{stored:?}");
         assert!(count("/journal/") <= 12, "{stored:?}");
+        let decided = format!(".{:020}.json", committed.unwrap_or(0) * 100);
+        assert!(count(&decided) > 0, "what is decided at the newest boundary stays: {stored:?}");
     });
 }
 

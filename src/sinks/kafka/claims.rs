@@ -32,12 +32,28 @@ impl Claims {
     }
 
     /// Has them read, and `wake` called when they are.
-    pub fn ask(self: &Arc<Self>, wake: SyncActivator, markers: Option<&Markers>, lanes: &Arc<Lanes>) {
+    ///
+    /// Where it is told how many `slots` are in use, it takes back the markers of others that are not needed any more.
+    pub fn ask(
+        self: &Arc<Self>,
+        wake: SyncActivator,
+        markers: Option<&Markers>,
+        lanes: &Arc<Lanes>,
+        slots: Option<usize>,
+    ) {
         let mut state = self.state();
         state.waiting.push(wake);
         let Some(markers) = markers.filter(|_| !replace(&mut state.begun, true)) else { return };
         let (claims, markers, lanes) = (Arc::clone(self), markers.clone(), Arc::clone(lanes));
-        let read = move || claims.have(markers.read(&lanes).map(Arc::new));
+        let read = move || {
+            let read = markers.read(&lanes).map(Arc::new);
+            claims.have(read.clone());
+            if let (Ok(claims), Some(slots)) = (read, slots)
+                && let Err(error) = markers.retire(&claims, slots)
+            {
+                tracing::warn!("topic {}: old markers are left for another time: {error}", markers.topic);
+            }
+        };
         if let Err(error) = Builder::new().name("kafka-markers".to_string()).spawn(read) {
             state.read = Some(Err(Error::run(format!("cannot start a thread: {error}"))));
         }

@@ -22,7 +22,7 @@ use crate::kafka::{Health, Transactions};
 use crate::keys::KeyReader;
 use crate::runtime::Prepare;
 use crate::sinks::{PreparedSink, Sink, SinkContext};
-use crate::sources::lanes::{Lanes, PlaceColumns, Positions};
+use crate::sources::lanes::{PlaceColumns, Positions};
 use crate::spec::Edge;
 
 /// How long it may take to take the transactional ids over.
@@ -68,7 +68,7 @@ impl ExactlyOnce {
         Ok(Arc::new(Prepared {
             plan: plan.clone(),
             exactly: self.clone(),
-            slots: prepare.workers,
+            tidies: prepare.recovery.as_ref().is_some_and(|recovery| recovery.process == 0),
             transactions: Mutex::new(transactions),
             claims: Arc::new(Claims::of(markers.is_some())),
             markers,
@@ -118,8 +118,8 @@ fn abandoned(prepare: &Prepare) -> impl Iterator<Item = usize> + use<> {
 struct Prepared {
     plan: KafkaPlan,
     exactly: ExactlyOnce,
-    /// How many workers there are.
-    slots: usize,
+    /// Whether it takes back what markers are not needed any more: one process does.
+    tidies: bool,
     transactions: Mutex<Vec<(usize, Transactions)>>,
     /// Set where a later generation will look.
     markers: Option<Markers>,
@@ -133,7 +133,8 @@ impl PreparedSink for Prepared {
         let own = own.map(|at| transactions.swap_remove(at).1);
         let desk = Desk::default();
         desk.wake_by(context.wake.clone());
-        self.claims.ask(context.wake.clone(), self.markers.as_ref(), &context.lanes);
+        let slots = self.tidies.then_some(context.workers);
+        self.claims.ask(context.wake.clone(), self.markers.as_ref(), &context.lanes, slots);
         Box::new(ExactlyOnceSink {
             stage: own.map_or(Stage::Closed, Stage::Waiting),
             plan: self.plan.clone(),
@@ -144,10 +145,6 @@ impl PreparedSink for Prepared {
             open: BTreeMap::new(),
             context,
         })
-    }
-
-    fn retire(&self, from: &Positions, lanes: &Lanes) -> Result<()> {
-        self.markers.as_ref().map_or(Ok(()), |markers| markers.retire(self.slots, from, lanes).map(drop))
     }
 }
 

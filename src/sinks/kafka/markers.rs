@@ -115,21 +115,19 @@ impl Markers {
         Ok(Some((slot, Some(positions))))
     }
 
-    /// Takes the markers of slots back that are no longer in use, where all they claim is before `from`: the least
-    /// places that a replay can bring. `slots` is how many are in use. Tells how many were taken back. It blocks.
-    pub fn retire(&self, slots: usize, from: &Positions, lanes: &Lanes) -> Result<usize> {
-        let claims = self.read(lanes)?;
-        let old: Vec<Slot> = outlived(&claims, slots, from).collect();
+    /// Takes the markers of slots back that are no longer in use and not needed beside those of the `slots` in use. It
+    /// blocks.
+    pub fn retire(&self, claims: &[Claim], slots: usize) -> Result<()> {
+        let old: Vec<Slot> = outlived(claims, slots).collect();
         if old.is_empty() {
-            return Ok(0);
+            return Ok(());
         }
         let outbox = Outbox::new(&self.connection, &self.who())?;
         for slot in &old {
             let key = self.key(*slot)?;
             outbox.send(Outgoing { topic: &self.topic, key: Some(&key), payload: None, headers: None })?;
         }
-        outbox.flush(WRITTEN)?;
-        Ok(old.len())
+        outbox.flush(WRITTEN)
     }
 
     fn who(&self) -> String {

@@ -53,12 +53,18 @@ pub fn inherited(slot: Slot, claims: &[Claim]) -> Positions {
     positions
 }
 
-/// The claims that no replay can need any more: all they speak of is before `from`, the least places that one can
-/// bring. Those of the slots in use are kept.
-pub fn outlived<'a>(claims: &'a [Claim], slots: usize, from: &'a Positions) -> impl Iterator<Item = Slot> + 'a {
-    let before = |(lane, place): (&Lane, &Place)| from.get(lane).is_some_and(|from| place < from);
+/// The slots no longer in use whose claims say nothing that those of the `slots` in use do not say as well.
+pub fn outlived(claims: &[Claim], slots: usize) -> impl Iterator<Item = Slot> {
+    let says = move |group: u64, lane: &Lane, place: &Place| {
+        let mut of_group = claims.iter().filter(|claim| claim.slot.of == slots && claim.slot.owns(group));
+        of_group.any(|claim| claim.positions.get(lane) >= Some(place))
+    };
     let old = claims.iter().filter(move |claim| claim.slot.of != slots);
-    old.filter(move |claim| claim.positions.iter().all(before)).map(|claim| claim.slot)
+    let is_outlived = move |claim: &&Claim| {
+        let mut groups = (0..KEY_GROUPS).filter(|group| claim.slot.owns(*group));
+        groups.all(|group| claim.positions.iter().all(|(lane, place)| says(group, lane, place)))
+    };
+    old.filter(is_outlived).map(|claim| claim.slot)
 }
 
 /// Which rows of a replay one slot has to leave out.
@@ -190,14 +196,17 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_slots_no_longer_used_are_outlived_when_a_replay_begins_behind_them() {
-        let claims = [claim(0, 2, 10), claim(1, 2, 20), claim(0, 1, 5)];
-        let from = |seq| Positions::from([(LANE, (0, seq))]);
-        let outlived = |from: &Positions| outlived(&claims, 1, from).collect::<Vec<_>>();
-        assert_eq!(outlived(&from(10)), []);
-        assert_eq!(outlived(&from(11)), [Slot { number: 0, of: 2 }]);
-        assert_eq!(outlived(&from(21)).len(), 2);
-        assert_eq!(outlived(&Positions::new()), []);
+    fn claims_of_slots_no_longer_used_are_outlived_once_those_in_use_say_the_same() {
+        let old = [claim(0, 2, 10), claim(1, 2, 20)];
+        let outlived = |used: &[Claim]| outlived(&[&old, used].concat(), used[0].slot.of).collect::<Vec<_>>();
+        assert_eq!(outlived(&[claim(0, 1, 9)]), []);
+        assert_eq!(outlived(&[claim(0, 1, 10)]), [Slot { number: 0, of: 2 }]);
+        assert_eq!(outlived(&[claim(0, 1, 20)]).len(), 2);
+        assert_eq!(outlived(&[claim(0, 3, 99), claim(1, 3, 99)]), [], "a third of the groups has said nothing");
+        assert_eq!(outlived(&[claim(0, 3, 99), claim(1, 3, 99), claim(2, 3, 15)]), [Slot { number: 0, of: 2 }]);
+        let elsewhere = Claim { positions: [((0, 8), (0, 99))].into(), ..claim(0, 1, 0) };
+        assert_eq!(outlived(&[elsewhere]), [], "of another lane");
+        assert_eq!(outlived(&[claim(0, 2, 99), claim(1, 2, 99)]), [], "those in use are kept");
     }
 
     /// Rows of several keys over generations of other sizes, each ended at a place of its own: every row exactly once.
@@ -209,15 +218,23 @@ mod tests {
             (state >> 33) % below
         };
         let rows: Vec<(Lane, i64, u64)> = (0..400).map(|seq| ((0, (seq % 3) as u32), seq, next(128))).collect();
+        let mut taken_back = 0;
         for _ in 0..50 {
             let mut written: BTreeMap<i64, usize> = BTreeMap::new();
             let mut markers: BTreeMap<Slot, Positions> = BTreeMap::new();
             for generation in 0..6 {
                 let of = 1 + next(4) as usize;
-                let claims: Vec<Claim> = markers
-                    .iter()
-                    .map(|(slot, positions)| Claim { slot: *slot, positions: positions.clone() })
-                    .collect();
+                let claims = |markers: &BTreeMap<Slot, Positions>| -> Vec<Claim> {
+                    markers
+                        .iter()
+                        .map(|(slot, positions)| Claim { slot: *slot, positions: positions.clone() })
+                        .collect()
+                };
+                for slot in outlived(&claims(&markers), of) {
+                    markers.remove(&slot);
+                    taken_back += 1;
+                }
+                let claims = claims(&markers);
                 for number in 0..of {
                     let slot = Slot { number, of };
                     let (mut own, mut committed) = (inherited(slot, &claims), Committed::of(slot, &claims));
@@ -237,5 +254,6 @@ mod tests {
             assert_eq!(written.len(), rows.len());
             assert!(written.values().all(|count| *count == 1));
         }
+        assert!(taken_back > 0, "claims are taken back");
     }
 }

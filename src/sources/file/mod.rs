@@ -192,7 +192,9 @@ impl SourcePlan for FilePlan {
         }
         let splits = Arc::new(splits::cut(&found, self.format)?);
         let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
-        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
+        let latest = prepare.positions(&self.name).filter_map(|(key, latest)| read_latest(key, latest)).max();
+        let (plan, found, borders) = (self.clone(), Arc::new(found), Arc::new(borders));
+        Ok(Arc::new(Prepared { plan, found, borders, splits, latest }))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -220,6 +222,8 @@ struct Prepared {
     found: Arc<Vec<Found>>,
     borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
+    /// The greatest event time before the checkpoint that it goes on from.
+    latest: Option<i64>,
 }
 
 impl PreparedSource for Prepared {
@@ -243,7 +247,7 @@ impl PreparedSource for Prepared {
             // reads it, and so does not depend on how many read.
             origin: origin(context.node, 0),
             pace: Pace::new(self.plan.speed, context.start, context.from, self.plan.epoch),
-            watermark: Watermark::default(),
+            watermark: Watermark { latest: self.latest, ..Watermark::default() },
             context,
         })
     }
@@ -263,6 +267,12 @@ trait Batches {
 
 /// The key under which a checkpoint knows the files.
 const FILES: &[u8] = b"files";
+/// What the keys begin with under which it knows how far event time has come, as each worker has seen it.
+const LATEST: &[u8] = b"latest ";
+
+fn read_latest(key: &[u8], value: &[u8]) -> Option<i64> {
+    key.starts_with(LATEST).then(|| value.try_into().map(i64::from_be_bytes).ok())?
+}
 
 /// A record that could not be read.
 struct Bad {
@@ -282,13 +292,24 @@ struct Open {
 struct Watermark {
     latest: Option<i64>,
     due: bool,
+    /// The epoch of the last rows, and the greatest event time before it.
+    epoch: Epoch,
+    before: Option<i64>,
 }
 
 impl Watermark {
-    /// Rows up to this event time have gone.
-    fn pass(&mut self, latest: Option<i64>) {
+    /// Rows of `epoch` up to this event time have gone.
+    fn pass(&mut self, epoch: Epoch, latest: Option<i64>) {
+        if epoch > self.epoch {
+            (self.epoch, self.before) = (epoch, self.latest);
+        }
         self.due |= latest > self.latest;
         self.latest = self.latest.max(latest);
+    }
+
+    /// The greatest event time of rows before `boundary`, which is not before the last rows.
+    fn before(&self, boundary: Epoch) -> Option<i64> {
+        if self.epoch < boundary { self.latest } else { self.before }
     }
 }
 
@@ -316,23 +337,28 @@ impl Reader for FileReader {
         Cut::Rows
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        if self.reads { vec![self.origin] } else { Vec::new() }
+    fn origins(&self) -> Vec<(Origin, i64)> {
+        let known = self.watermark.latest.map_or(i64::MIN, |latest| self.time(latest));
+        if self.reads { vec![(self.origin, known)] } else { Vec::new() }
     }
 
-    fn position(&self) -> Result<Vec<Entry>> {
+    fn position(&self, boundary: Epoch) -> Result<Vec<Entry>> {
         // What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
-        let value = Some(splits::fingerprint(&self.found).into_bytes());
-        Ok(vec![Entry { key: FILES.to_vec(), value }])
+        let files = Entry { key: FILES.to_vec(), value: Some(splits::fingerprint(&self.found).into_bytes()) };
+        let latest = self.watermark.before(boundary).map(|latest| Entry {
+            key: [LATEST, &self.context.worker.to_be_bytes()].concat(),
+            value: Some(latest.to_be_bytes().to_vec()),
+        });
+        Ok([files].into_iter().chain(latest).collect())
     }
 
     fn read(&mut self) -> Result<Read> {
-        if let Some(time) = self.watermark.latest.filter(|_| std::mem::take(&mut self.watermark.due)) {
-            let time = time.saturating_sub(self.plan.shape.lateness);
-            return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time }));
+        if let Some(latest) = self.watermark.latest.filter(|_| std::mem::take(&mut self.watermark.due)) {
+            return Ok(Read::Mark(Mark::Watermark { origin: self.origin, time: self.time(latest) }));
         }
         if let Some((read, latest)) = self.pace.next() {
-            self.watermark.pass(latest);
+            let epoch = if let Read::Rows { epoch: Some(epoch), .. } = read { epoch } else { self.context.start };
+            self.watermark.pass(epoch, latest);
             return Ok(read);
         }
         if self.open.is_none() && !self.open_next()? {
@@ -344,6 +370,11 @@ impl Reader for FileReader {
 }
 
 impl FileReader {
+    /// The watermark when event time has come to `latest`.
+    fn time(&self, latest: i64) -> i64 {
+        latest.saturating_sub(self.plan.shape.lateness)
+    }
+
     /// Whether the epoch of this number was read before a restart. Rows that are paced have epochs of their own, and go
     /// through [`Pace`] once more.
     fn was_read(&self, epoch: u64) -> bool {
@@ -405,7 +436,7 @@ impl FileReader {
         let split = self.splits[open.split].clone();
         let shaped = self.shape(messages, &split, &offsets)?;
         if self.plan.speed == Speed::Max {
-            self.watermark.pass(shaped.latest(&self.plan.shape));
+            self.watermark.pass(epoch, shaped.latest(&self.plan.shape));
             return Ok(Read::Rows { epoch: Some(epoch), data: shaped.data, bytes, extent });
         }
         self.pace.hold(shaped.data, extent);

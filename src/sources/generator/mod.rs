@@ -281,11 +281,11 @@ impl Reader for GeneratorReader {
         Cut::Rows
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        vec![self.origin]
+    fn origins(&self) -> Vec<(Origin, i64)> {
+        vec![(self.origin, self.watermark.unwrap_or(i64::MIN))]
     }
 
-    fn position(&self) -> Result<Vec<Entry>> {
+    fn position(&self, _boundary: Epoch) -> Result<Vec<Entry>> {
         Ok(Vec::new())
     }
 

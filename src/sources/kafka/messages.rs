@@ -72,15 +72,23 @@ impl Messages {
                 Entry::End { partition, offset } => {
                     let place = partitions.place(partition);
                     partitions.reach(place, offset);
-                    marks.quiet(place);
+                    marks.quiet(place, offset);
                 }
                 Entry::Failed(entry) => failed.push(entry),
             }
         }
-        let shaped = self.shape(batch)?;
+        let mut shaped = self.shape(batch)?;
         let plan = self.shaper.plan();
+        let mut order = Vec::with_capacity(if plan.order.is_some() { shaped.data.num_rows() } else { 0 });
         for (seq, time) in shaped.seqs(plan).iter().zip(shaped.times(plan)) {
-            marks.show(partitions.place(self.layout.partition_of(*seq)), *time);
+            let (partition, offset) = (self.layout.partition_of(*seq), self.layout.offset_of(*seq));
+            let passed = marks.show(partitions.place(partition), offset, *time);
+            if plan.order.is_some() {
+                order.push(passed.max(*time));
+            }
+        }
+        if let Some(by) = &plan.order {
+            by.put(&mut shaped.data, order)?;
         }
         Ok(Rows { data: shaped.data, bytes, failed })
     }

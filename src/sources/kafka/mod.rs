@@ -6,6 +6,7 @@
 mod batch;
 mod consumer;
 mod durable;
+mod idle;
 mod marks;
 mod messages;
 mod offsets;
@@ -14,7 +15,7 @@ mod position;
 mod reader;
 mod unkeyed;
 
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use toml::de::DeValue;
 pub use offsets::OnGap;
 
 use consumer::Consumer;
+use idle::Idling;
 use offsets::{Range, Start};
 use reader::KafkaReader;
 
@@ -258,7 +260,7 @@ impl SourcePlan for KafkaPlan {
             untold: Arc::new(AtomicBool::new(self.wants_keys(partitions))),
             workers: Mutex::new(workers),
             extent,
-            greatest: Arc::new(AtomicI64::new(i64::MIN)),
+            idling: Idling::new(&self.name, self.shape.idle_timeout, prepare),
         }))
     }
 
@@ -292,8 +294,7 @@ struct Prepared {
     untold: Arc<AtomicBool>,
     workers: Mutex<Vec<(usize, Consumer)>>,
     extent: Option<u64>,
-    /// The greatest watermark of any partition read here.
-    greatest: Arc<AtomicI64>,
+    idling: Idling,
 }
 
 impl PreparedSource for Prepared {
@@ -301,8 +302,8 @@ impl PreparedSource for Prepared {
         let mut workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         let own = workers.iter().position(|(worker, _)| *worker == context.worker);
         let consumer = own.map(|at| workers.swap_remove(at).1);
-        let (greatest, untold) = (Arc::clone(&self.greatest), Arc::clone(&self.untold));
-        Box::new(KafkaReader::new(&self.plan, consumer, greatest, untold, context))
+        let (idling, untold) = (self.idling.clone(), Arc::clone(&self.untold));
+        Box::new(KafkaReader::new(&self.plan, consumer, idling, untold, context))
     }
 
     fn extent(&self) -> Option<u64> {

@@ -1,11 +1,12 @@
 //! Runs one worker's part of the topic: takes messages, hands on rows and marks, commits what is durable.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::AtomicBool;
 
 use super::KafkaPlan;
 use super::consumer::{Consumer, Failure};
 use super::durable::Durable;
+use super::idle::Idling;
 use super::marks::Marks;
 use super::messages::Messages;
 use super::partitions::Partitions;
@@ -34,7 +35,7 @@ impl KafkaReader {
     pub fn new(
         plan: &KafkaPlan,
         consumer: Option<Consumer>,
-        greatest: Arc<AtomicI64>,
+        idling: Idling,
         untold: Arc<AtomicBool>,
         context: ReaderContext,
     ) -> Self {
@@ -46,8 +47,7 @@ impl KafkaReader {
                 context.node,
                 partitions.numbers().zip(ranges.iter().map(|range| range.watermark)),
                 plan.shape.lateness,
-                plan.shape.idle_timeout,
-                greatest,
+                idling.of(&context.job),
             ),
             messages: Messages::new(plan, context.refusals.clone(), untold),
             durable: Durable::new(epoch),
@@ -95,8 +95,9 @@ impl Reader for KafkaReader {
         Cut::Clock
     }
 
-    fn origins(&self) -> Vec<Origin> {
-        self.marks.origins()
+    fn origins(&self) -> Vec<(Origin, i64)> {
+        // What they have shown before tells where late rows belong; that it is passed is said in an epoch to come.
+        self.marks.origins().map(|origin| (origin, i64::MIN)).collect()
     }
 
     fn read(&mut self) -> Result<Read> {
@@ -115,7 +116,7 @@ impl Reader for KafkaReader {
         Ok(rows.or_else(|| self.marks.next().map(Read::Mark)).unwrap_or(Read::Idle(None)))
     }
 
-    fn position(&self) -> Result<Vec<Entry>> {
+    fn position(&self, _boundary: Epoch) -> Result<Vec<Entry>> {
         let positions = self.partitions.list().zip(self.marks.watermarks());
         positions
             .map(|((number, offset, stop), watermark)| Position { offset, stop, watermark }.entry(number))
