@@ -34,7 +34,7 @@ fn market(name: &str, seconds: u32, sink: &str) -> String {
 }
 
 /// A market without an end, at the pace of the clock.
-fn endless(name: &str, rate: u32) -> String {
+pub fn endless(name: &str, rate: u32) -> String {
     let sink = format!("type = \"file\"\npath = \"{name}.jsonl\"");
     let text = market(name, 1, &sink).replace("duration = \"1s\"", "").replace("speed = \"max\"", "");
     text.replace("rate = 1000", &format!("rate = {rate}"))

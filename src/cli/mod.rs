@@ -19,6 +19,7 @@ mod records;
 mod remote;
 mod replay;
 mod run;
+mod savepoint;
 mod signals;
 mod submit;
 mod supervise;
@@ -128,6 +129,8 @@ enum Command {
     Status(jobs::StatusArgs),
     /// Stop a job: what it has read is still written.
     Stop(jobs::StopArgs),
+    /// Take a savepoint of a job that goes on running: a checkpoint that is kept.
+    Savepoint(savepoint::SavepointArgs),
     /// Look at the rows that leave a node of a running job.
     Tap(tap::TapArgs),
     /// Make certificates to try things with: an authority, and what it signs.
@@ -215,6 +218,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::List(args) => jobs::list(args),
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
+        Command::Savepoint(args) => savepoint::savepoint(args),
         Command::Tap(args) => tap::tap(args),
         Command::Certs(args) => certs::certs(args),
         Command::Checkpoint(command) => checkpoint::checkpoint(command),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use warp::http::Method;
 
-use super::print::{say, tell, warn};
+use super::print::{say_json, tell, warn};
 use super::remote::{RemoteArgs, report, wait_for};
 use crate::error::{Error, Result};
 use crate::runtime::runtime;
@@ -53,7 +53,7 @@ pub fn submit(args: &SubmitArgs) -> Result<()> {
     let how = if submitted.already_running { "is running already" } else { "is running" };
     tell(format!("`{}` {how}, with the id {}", submitted.name, submitted.id));
     if args.json {
-        say(&format!("{:#}\n", serde_json::to_value(&submitted).map_err(Error::run)?))?;
+        say_json(&submitted)?;
     }
     if args.wait {
         let job = report(&client, &submitted.name)?;

@@ -39,6 +39,9 @@ pub struct Submission {
     /// The number of the checkpoint that it goes on from, if it does.
     #[serde(default)]
     pub from: Option<u64>,
+    /// The number that its next checkpoint comes after.
+    #[serde(default)]
+    pub number: u64,
     /// What is done where messages that it would go on with are not there any more.
     #[serde(default)]
     pub on_offset_gap: OnGap,
@@ -270,6 +273,7 @@ mod tests {
             schemas: BTreeMap::new(),
             start: 1,
             from: None,
+            number: 0,
             on_offset_gap: OnGap::Fail,
         }
     }

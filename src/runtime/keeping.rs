@@ -35,6 +35,8 @@ pub struct KnownJob {
     pub id: String,
     /// The number of the checkpoint that it goes on from, if it does.
     pub from: Option<u64>,
+    /// The number that its next checkpoint comes after.
+    pub number: u64,
     /// Its first epoch.
     pub start: Epoch,
 }
@@ -117,17 +119,25 @@ impl StateStore {
             None => (None, epochs::now()),
         };
         checkpoints.resume_from(self.generation, from).await?;
-        Ok(KnownJob { id: id.to_string(), from, start })
+        let number = self.greatest_number(name).await?;
+        Ok(KnownJob { id: id.to_string(), from, number, start })
     }
 
-    /// The id of the job `name` whose state was kept last.
-    pub async fn last_id(&self, name: &str) -> Result<String> {
+    /// The id under which checkpoint `number` of the job `name` was kept, or the newest one.
+    pub async fn id_of(&self, name: &str, number: Option<u64>) -> Result<String> {
         let mut newest = None;
         for checkpoints in Checkpoints::all(&self.store).await?.into_iter().filter(|found| found.job() == name) {
-            let written = checkpoints.list().await?.into_iter().next().map(|manifest| manifest.written);
+            let wanted = |manifest: &Manifest| number.is_none_or(|number| number == manifest.number);
+            let written = checkpoints.list().await?.into_iter().find(wanted).map(|manifest| manifest.written);
             newest = newest.max(written.map(|written| (written, checkpoints.id().to_string())));
         }
-        newest.map(|(_, id)| id).ok_or_else(|| Error::Job(format!("there is no checkpoint of a job `{name}`")))
+        let which = number.map_or("checkpoint".to_string(), |number| format!("checkpoint {number}"));
+        newest.map(|(_, id)| id).ok_or_else(|| Error::Job(format!("there is no {which} of a job `{name}`")))
+    }
+
+    /// The number that the next checkpoint of a job `name` comes after.
+    pub async fn greatest_number(&self, name: &str) -> Result<u64> {
+        Checkpoints::greatest_number(&self.store, name).await
     }
 
     /// What the workers of this process need of `job`.
@@ -149,6 +159,7 @@ impl StateStore {
             processes: self.processes,
             most_workers: self.most_workers,
             id: job.id.clone(),
+            number: job.number,
             hash,
             resumed,
             on_gap,

@@ -26,7 +26,12 @@ pub enum Decision {
     /// The horizon moves.
     Move(Move),
     /// A checkpoint is complete.
-    Complete(u64),
+    Complete {
+        /// Its number.
+        number: u64,
+        /// Whether it is a savepoint.
+        savepoint: bool,
+    },
 }
 
 impl Decision {
@@ -34,7 +39,10 @@ impl Decision {
     pub fn take(self, job: &Job) {
         match self {
             Decision::Move(step) => job.take(step),
-            Decision::Complete(number) => job.boundaries.completed(number),
+            Decision::Complete { number, savepoint } => {
+                job.boundaries.completed(number);
+                job.kept(number, savepoint);
+            }
         }
     }
 }
@@ -57,6 +65,8 @@ pub struct Leader {
     chains: Chains,
     number: u64,
     open: Option<Open>,
+    /// The next checkpoint is to be a savepoint, and soon.
+    savepoint: bool,
 }
 
 /// What the leader has to know of its job.
@@ -89,6 +99,7 @@ struct Open {
     written: Option<Receiver<Result<()>>>,
     begun: Instant,
     last: bool,
+    savepoint: bool,
 }
 
 impl Leader {
@@ -114,7 +125,13 @@ impl Leader {
             moved: (Instant::now(), horizon),
             begun: Instant::now(),
             open: None,
+            savepoint: false,
         }
+    }
+
+    /// The next checkpoint is to be a savepoint; it begins as soon as it can.
+    pub fn save(&mut self) {
+        self.savepoint = true;
     }
 
     /// Whether the job needs no leader any more.
@@ -136,7 +153,7 @@ impl Leader {
         }
         self.chains.take_folded();
         let mut decisions = Vec::new();
-        decisions.extend(self.complete().map(Decision::Complete));
+        decisions.extend(self.complete());
         if let Some(step) = self.step() {
             self.horizon = step.until;
             decisions.push(Decision::Move(step));
@@ -187,7 +204,7 @@ impl Leader {
 
     fn make(&mut self, until: Epoch, last: bool) -> Move {
         self.turn += 1;
-        let due = self.is_free() && self.begun.elapsed() >= self.settings.every;
+        let due = self.is_free() && (self.savepoint || self.begun.elapsed() >= self.settings.every);
         let checkpoint = (due || last).then(|| self.begin(last));
         Move { turn: self.turn, until, checkpoint, last }
     }
@@ -202,12 +219,13 @@ impl Leader {
             written: None,
             begun: self.begun,
             last,
+            savepoint: std::mem::take(&mut self.savepoint),
         });
         self.number
     }
 
-    /// Brings the open checkpoint on; its number once it is complete.
-    fn complete(&mut self) -> Option<u64> {
+    /// Brings the open checkpoint on, until it is complete.
+    fn complete(&mut self) -> Option<Decision> {
         let durable = frontier(&self.durable);
         let open = self.open.as_mut()?;
         if let Some(written) = &open.written {
@@ -215,13 +233,13 @@ impl Leader {
                 Ok(Ok(())) => {
                     let (number, took) = (open.number, open.begun.elapsed());
                     tracing::debug!(job = self.job.name, "checkpoint {number} is complete after {took:.0?}");
-                    let last = open.last;
+                    let (last, savepoint) = (open.last, open.savepoint);
                     self.open = None;
                     if !last {
-                        let manifest = self.manifest(number, self.horizon);
+                        let manifest = self.manifest(number, self.horizon, savepoint);
                         self.chains.fold(manifest, &self.checkpointing);
                     }
-                    Some(number)
+                    Some(Decision::Complete { number, savepoint })
                 }
                 Ok(Err(error)) => {
                     self.job.fail(error);
@@ -237,18 +255,18 @@ impl Leader {
         if open.parts.len() < self.settings.processes || durable < open.boundary {
             return None;
         }
-        let (boundary, number) = (open.boundary, open.number);
+        let Open { boundary, number, savepoint, .. } = *open;
         let parts = std::mem::take(&mut open.parts);
         let files = parts.into_values().flat_map(|part| part.files).collect();
         self.chains.add(files);
-        let written = self.write(self.manifest(number, boundary));
+        let written = self.write(self.manifest(number, boundary, savepoint));
         if let Some(open) = &mut self.open {
             open.written = Some(written);
         }
         None
     }
 
-    fn manifest(&self, number: u64, boundary: Epoch) -> Manifest {
+    fn manifest(&self, number: u64, boundary: Epoch, savepoint: bool) -> Manifest {
         let Settings { name, id, hash, workers, origin, .. } = &self.settings;
         Manifest {
             format: FORMAT,
@@ -262,7 +280,7 @@ impl Leader {
             workers: *workers,
             hash: hash.clone(),
             nodes: self.chains.files().clone(),
-            savepoint: false,
+            savepoint,
         }
     }
 

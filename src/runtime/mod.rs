@@ -44,7 +44,7 @@ pub use jobs::{Jobs, Known, Submission, there_already};
 pub use keeping::{KnownJob, LOOK, StateStore};
 pub use leader::{AHEAD, Decision, Leader};
 pub use prepare::{Keeping, Prepare, Prepared, blocking, runtime, start};
-pub use process::{Process, STALL, no_such_job};
+pub use process::{Process, STALL, no_state, no_such_job};
 pub use recovery::Recovery;
 pub use rehearse::rehearse;
 pub use render::{Rendered, render};

@@ -90,6 +90,8 @@ pub struct Keeping {
     pub most_workers: usize,
     /// The id of the job.
     pub id: String,
+    /// The number that its next checkpoint comes after.
+    pub number: u64,
     /// The hash of its dataflow file.
     pub hash: String,
     /// What it goes on from.
@@ -144,15 +146,17 @@ impl Prepared {
     }
 
     fn keeping(self, keeping: &Keeping, workers: usize) -> Result<Prepared> {
-        let Keeping { checkpoints, generation, process, processes, id, hash, resumed, .. } = keeping.clone();
+        let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, .. } = keeping.clone();
         let mut origin = self.start;
-        let mut number = 0;
         if let Some(resumed) = &resumed {
             resumed.check(&self.plan)?;
-            (origin, number) = (resumed.origin(self.start), resumed.manifest.number);
+            origin = resumed.origin(self.start);
         }
         let name = self.plan.job.name.clone();
         let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, number));
+        if let Some(resumed) = &resumed {
+            job.kept(resumed.manifest.number, false);
+        }
         let checkpointing = Checkpointing::new(checkpoints, generation, process, &job);
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
         let settings = Settings { name, id, hash, workers, processes, every, keep, origin };
@@ -201,7 +205,7 @@ impl Prepared {
 
     /// A decision of the job's leader takes effect in this process.
     pub fn take(&self, decision: Decision) {
-        if let Decision::Complete(number) = decision
+        if let Decision::Complete { number, .. } = decision
             && number > self.job.boundaries.complete()
         {
             for (node, sink) in &self.sinks {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use super::hosts::Host;
 use super::links::Links;
-use super::{Command, Commands, Jobs, Keeping, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs};
+use super::{
+    Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
+};
 use crate::error::{Error, Result};
 use crate::spec::{Mistakes, Plan};
 
@@ -186,21 +188,46 @@ impl Process {
         self.commands.push(Command::Build { id })
     }
 
-    /// Lets the job `name` drain and end, in all processes.
-    pub fn stop(&self, name: &str) -> Result<()> {
+    /// Lets the job `name` drain and end, in all processes; where that is asked for, its last checkpoint is a savepoint.
+    pub fn stop(&self, name: &str, savepoint: bool) -> Result<()> {
         let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
         if self.alone {
             return Err(Error::Job(format!("`{name}` is ended by Ctrl-C where it was started")));
         }
-        self.commands.push(Command::Stop { id: known.id, failure: None })
+        if savepoint {
+            has_state(&known)?;
+        }
+        self.commands.push(Command::Stop { id: known.id, failure: None, savepoint })
+    }
+
+    /// Lets the job `name` take a savepoint and go on.
+    pub fn savepoint(&self, name: &str) -> Result<Known> {
+        let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
+        if self.alone {
+            return Err(Error::Job(format!("`{name}` takes a last checkpoint by Ctrl-C where it was started")));
+        }
+        has_state(&known)?;
+        self.commands.push(Command::Savepoint { id: known.id.clone() })?;
+        Ok(known)
     }
 }
 
 /// What the workers of this process need of the state that the job goes on from.
 fn keeping(state: StateStore, submission: &Submission, plan: Plan) -> Result<Keeping> {
-    let known = KnownJob { id: submission.id.clone(), from: submission.from, start: submission.start };
+    let Submission { from, number, start, .. } = *submission;
+    let known = KnownJob { id: submission.id.clone(), from, number, start };
     let (hash, on_gap) = (submission.hash(), submission.on_offset_gap);
     blocking(LOOK, async move { state.keeping(&known, &plan, hash, on_gap).await })
+}
+
+fn has_state(known: &Known) -> Result<()> {
+    let none = || no_state(&format!("there is no savepoint of `{}`", known.job.name));
+    known.job.boundaries.any().then_some(()).ok_or_else(none)
+}
+
+/// The error of what needs a state store.
+pub fn no_state(what: &str) -> Error {
+    Error::Usage(format!("{what}: no state is kept here; set `state` in tapeflow.toml"))
 }
 
 /// The error of a name that no job has.

@@ -80,6 +80,17 @@ pub struct Submitted {
     pub warnings: Vec<Mistake>,
 }
 
+/// The answer to `POST /api/v1/jobs/NAME/savepoints`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Savepoint {
+    /// The name of the job.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The number of the checkpoint.
+    pub savepoint: u64,
+}
+
 /// The answer to `GET /api/v1/jobs`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
@@ -109,6 +120,12 @@ pub struct JobReport {
     pub ended: Option<String>,
     /// A hash of its text and schemas.
     pub hash: String,
+    /// The newest checkpoint that holds what it has done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<u64>,
+    /// The newest savepoint that was taken since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<u64>,
     /// Rows that its sources have read.
     pub rows_in: u64,
     /// Rows that its sinks have written.

@@ -14,6 +14,7 @@ mod reports;
 mod request;
 mod routes;
 mod saved;
+mod savepoint;
 mod submit;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub use access::{Access, Role};
-pub use api::{FromJob, JobReport, Jobs, Mode, NodeReport, SubmitRequest, Submitted};
+pub use api::{FromJob, JobReport, Jobs, Mode, NodeReport, Savepoint, SubmitRequest, Submitted};
 pub use client::Client;
 pub use problem::Problem;
 pub use routes::ANSWER;

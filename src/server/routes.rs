@@ -7,7 +7,8 @@
 //! | GET | `/metrics` | for Prometheus |
 //! | GET | `/version` | version, build, cluster |
 //! | GET, POST | `/api/v1/jobs` | all jobs; submit one |
-//! | GET, DELETE | `/api/v1/jobs/NAME` | how it is doing; stop it |
+//! | GET, DELETE | `/api/v1/jobs/NAME` | how it is doing; stop it, `?savepoint=true` with a savepoint |
+//! | POST | `/api/v1/jobs/NAME/savepoints` | takes a savepoint; the job goes on |
 //! | GET | `/api/v1/jobs/NAME/graph?format=` | `json`, `text`, `mermaid` or `dot` |
 //! | GET | `/api/v1/jobs/NAME/nodes/NODE/tap?limit=` | rows as they leave the node, a JSON object a line |
 //!
@@ -28,7 +29,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
-use super::{App, Problem, Role, SubmitRequest, health, live, reports, submit};
+use super::{App, Problem, Role, SubmitRequest, health, live, reports, savepoint, submit};
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
 use crate::spec::{Format, explain};
@@ -80,8 +81,12 @@ async fn answer(
         (&Method::GET, ["api", "v1", "jobs", name]) => Ok(as_json(&reports::one(app, name).await?).into_response()),
         (&Method::DELETE, ["api", "v1", "jobs", name]) => {
             known(app, name)?;
-            app.process.stop(name)?;
+            app.process.stop(name, flag(request, "savepoint")?)?;
             Ok(with_status(as_json(&reports::one(app, name).await?), StatusCode::ACCEPTED).into_response())
+        }
+        (&Method::POST, ["api", "v1", "jobs", name, "savepoints"]) => {
+            known(app, name)?;
+            Ok(with_status(as_json(&savepoint::take(app, name).await?), StatusCode::CREATED).into_response())
         }
         (&Method::GET, ["api", "v1", "jobs", name, "graph"]) => graph(&known(app, name)?, request),
         (&Method::GET, ["api", "v1", "jobs", name, "nodes", node, "tap"]) => {
@@ -90,6 +95,7 @@ async fn answer(
         (_, ["internal", "v1", rest @ ..]) => internal(app, request, rest, body).await,
         (_, ["metrics" | "version"]) => only(request, &[Method::GET]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs"]) => only(request, &[Method::GET, Method::POST]).and_then(|()| nothing(request)),
+        (_, ["api", "v1", "jobs", _, "savepoints"]) => only(request, &[Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs", _]) => only(request, &[Method::GET, Method::DELETE]).and_then(|()| nothing(request)),
         _ => nothing(request),
     }
@@ -135,6 +141,15 @@ fn graph(known: &Known, request: &Request) -> Answer {
 
 fn known(app: &App, name: &str) -> Result<Known, Problem> {
     app.process.jobs.named(name).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, &no_such_job(name)))
+}
+
+/// Whether `name` is asked for in the query.
+fn flag(request: &Request, name: &str) -> Result<bool, Problem> {
+    match request.query(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::bad_request(format!("`{name}` is true or false"))),
+    }
 }
 
 fn text(text: String, kind: &'static str) -> Response {

@@ -12,7 +12,7 @@ use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{Known, State, StateStore, Submission, start, there_already};
+use crate::runtime::{Known, State, StateStore, Submission, no_state, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -35,7 +35,8 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
     }
     let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap } = request;
     let id = Uuid::new_v4().simple().to_string();
-    let mut submission = Submission { id, path, text, base, schemas, start: start(), from: None, on_offset_gap };
+    let mut submission =
+        Submission { id, path, text, base, schemas, start: start(), from: None, number: 0, on_offset_gap };
     let (plan, warnings) = planned(submission.clone()).await?;
     let (name, warnings) = (plan.job.name, warnings.list);
     if let Some(other) = alive(app, &name).await {
@@ -47,8 +48,10 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
             _ => return Err(there_already(&other)),
         }
     }
-    if let Some(from) = &from {
-        go_on(app, &name, from, &mut submission).await?;
+    match (&from, app.process.state()) {
+        (Some(from), _) => go_on(app, &name, from, &mut submission).await?,
+        (None, Some(state)) => submission.number = state.greatest_number(&name).await?,
+        (None, None) => {}
     }
     let id = submission.id.clone();
     put(app, &name, submission).await?;
@@ -72,12 +75,11 @@ pub async fn put(app: &Arc<App>, name: &str, submission: Submission) -> Result<(
 
 /// The job takes the id and the state of another, or of its own past.
 async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submission) -> Result<()> {
-    let none = || Error::Usage("no state is kept here: set `state` in tapeflow.toml".to_string());
-    let state = app.process.state().ok_or_else(none)?;
+    let state = app.process.state().ok_or_else(|| no_state("there is nothing to go on from"))?;
     if from.job != name {
         return Err(Error::Usage(format!("`{name}` cannot go on from the state of `{}`: give it its name", from.job)));
     }
-    submission.id = state.last_id(&from.job).await?;
+    submission.id = state.id_of(&from.job, from.number).await?;
     submission.from = Some(from.number.unwrap_or(u64::MAX));
     resume(state, name, submission).await
 }
@@ -86,7 +88,7 @@ async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submissio
 pub async fn resume(state: &StateStore, name: &str, submission: &mut Submission) -> Result<()> {
     let number = submission.from.filter(|number| *number != u64::MAX);
     let known = state.resume(name, &submission.id, number).await?;
-    (submission.from, submission.start) = (known.from, known.start);
+    (submission.from, submission.number, submission.start) = (known.from, known.number, known.start);
     Ok(())
 }
 
@@ -103,7 +105,7 @@ fn has_ended(state: State) -> bool {
 
 async fn replace(app: &App, other: &Known) -> Result<()> {
     let name = &other.job.name;
-    app.process.stop(name)?;
+    app.process.stop(name, false)?;
     let late = || Error::TimedOut(format!("`{name}` did not end within {REPLACED:?}; it is still stopping"));
     let ended = async {
         while alive(app, name).await.is_some() {
