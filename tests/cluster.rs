@@ -8,7 +8,7 @@ mod jobs;
 mod stalls;
 mod strangers;
 mod tls;
-mod up;
+pub mod up;
 
 /// A market of `seconds` of event time, as fast as it goes, through indicators into `sink`.
 fn market(name: &str, seconds: u32, sink: &str) -> String {
@@ -34,7 +34,7 @@ fn market(name: &str, seconds: u32, sink: &str) -> String {
 }
 
 /// A market without an end, at the pace of the clock.
-fn endless(name: &str, rate: u32) -> String {
+pub fn endless(name: &str, rate: u32) -> String {
     let sink = format!("type = \"file\"\npath = \"{name}.jsonl\"");
     let text = market(name, 1, &sink).replace("duration = \"1s\"", "").replace("speed = \"max\"", "");
     text.replace("rate = 1000", &format!("rate = {rate}"))

@@ -26,13 +26,16 @@ pub enum CheckpointCommand {
         #[command(flatten)]
         which: Which,
     },
-    /// Remove old checkpoints; savepoints stay, and so does what is being written.
+    /// Remove old checkpoints; savepoints stay unless asked for, and so does what is being written.
     Prune {
         #[command(flatten)]
         which: Which,
         /// How many to keep of each job.
         #[arg(long, value_name = "COUNT", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
         keep: u64,
+        /// Also old savepoints.
+        #[arg(long)]
+        savepoints: bool,
     },
     /// Rewrite those of an older release in the newest format; only while their job does not run.
     Migrate {
@@ -69,8 +72,8 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<()> {
         match command {
             CheckpointCommand::List { which } => list(which).await,
             CheckpointCommand::Verify { which } => verify(which).await,
-            CheckpointCommand::Prune { which, keep } => {
-                prune(which, usize::try_from(*keep).unwrap_or(usize::MAX)).await
+            CheckpointCommand::Prune { which, keep, savepoints } => {
+                prune(which, usize::try_from(*keep).unwrap_or(usize::MAX), *savepoints).await
             }
             CheckpointCommand::Migrate { which, all } => migrate(which, *all).await,
         }
@@ -196,10 +199,13 @@ async fn verify(which: &Which) -> Result<()> {
     }
 }
 
-async fn prune(which: &Which, keep: usize) -> Result<()> {
+async fn prune(which: &Which, keep: usize, savepoints: bool) -> Result<()> {
     let mut all = Vec::new();
     for checkpoints in which.jobs().await? {
-        let pruned = checkpoints.prune(keep).await?;
+        let pruned = match savepoints {
+            true => checkpoints.prune_with_savepoints(keep).await?,
+            false => checkpoints.prune(keep).await?,
+        };
         let (numbers, files, bytes) = (&pruned.checkpoints, pruned.files, grouped(pruned.bytes));
         if !which.json {
             let count = numbers.len();

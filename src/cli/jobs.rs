@@ -2,12 +2,12 @@
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
 use warp::http::Method;
 
-use super::print::{grouped, say, tell, warn};
+use super::print::{grouped, say, say_json, tell, warn};
 use super::remote::{RemoteArgs, SHORT, report, wait_for};
-use crate::error::{Error, Result};
+use super::savepoint;
+use crate::error::Result;
 use crate::runtime::runtime;
 use crate::server::{JobReport, Jobs};
 
@@ -39,11 +39,17 @@ pub struct StopArgs {
     /// The job.
     name: String,
     /// Wait until all it has read is written.
-    #[arg(long)]
+    #[arg(long, group = "waits")]
     wait: bool,
+    /// Keep its last checkpoint until it is removed by name; waits, and tells how to go on from it.
+    #[arg(long, group = "waits")]
+    savepoint: bool,
     /// At most so long; the job goes on stopping.
-    #[arg(long, requires = "wait", value_name = "SPAN", value_parser = humantime::parse_duration)]
+    #[arg(long, requires = "waits", value_name = "SPAN", value_parser = humantime::parse_duration)]
     timeout: Option<std::time::Duration>,
+    /// Print the number of the savepoint as JSON.
+    #[arg(long, requires = "savepoint")]
+    json: bool,
     #[command(flatten)]
     remote: RemoteArgs,
 }
@@ -56,7 +62,7 @@ pub fn list(args: &ListArgs) -> Result<()> {
         warn(format!("process {process} did not answer: what it counts is missing"));
     }
     if args.json {
-        return print(&jobs);
+        return say_json(&jobs);
     }
     let mut table = plain(["name", "state", "rows in", "rows out", "started"]);
     for job in &jobs.jobs {
@@ -76,7 +82,7 @@ pub fn list(args: &ListArgs) -> Result<()> {
 pub fn status(args: &StatusArgs) -> Result<()> {
     let job = report(&args.remote.client()?, &args.name)?;
     if args.json {
-        return print(&job);
+        return say_json(&job);
     }
     let mut head = format!("{}: {}\n", job.name, job.state);
     if let Some(failure) = &job.failure {
@@ -87,6 +93,9 @@ pub fn status(args: &StatusArgs) -> Result<()> {
         head.push_str(&format!("ended:   {ended}\n"));
     }
     head.push_str(&format!("id:      {}\n", job.id));
+    if let Some(checkpoint) = job.checkpoint {
+        head.push_str(&format!("checkpoint: {checkpoint}\n"));
+    }
     let mut table = plain(["node", "type", "rows in", "rows out", "held back", "dead letters", "skipped"]);
     for node in &job.nodes {
         let counts = [node.rows_in, node.rows_out, node.held_back, node.dead_letters, node.skipped].map(grouped);
@@ -99,8 +108,13 @@ pub fn status(args: &StatusArgs) -> Result<()> {
 /// Lets a job drain and end.
 pub fn stop(args: &StopArgs) -> Result<()> {
     let client = args.remote.client()?;
-    let path = format!("/api/v1/jobs/{}", args.name);
+    let path = format!("/api/v1/jobs/{}{}", args.name, if args.savepoint { "?savepoint=true" } else { "" });
+    let before = report(&client, &args.name)?;
     let job: JobReport = runtime()?.block_on(client.send::<(), _>(Method::DELETE, &path, None, SHORT))?;
+    if args.savepoint {
+        wait_for(&client, &job, args.timeout)?;
+        return savepoint::last(&client, &before, args.json);
+    }
     if !args.wait {
         tell(format!("`{}` is asked to end", args.name));
         return Ok(());
@@ -108,10 +122,6 @@ pub fn stop(args: &StopArgs) -> Result<()> {
     wait_for(&client, &job, args.timeout)?;
     tell(format!("`{}` has ended: all it had read is written", args.name));
     Ok(())
-}
-
-fn print(value: &impl Serialize) -> Result<()> {
-    say(&format!("{:#}\n", serde_json::to_value(value).map_err(Error::run)?))
 }
 
 fn plain<const N: usize>(header: [&str; N]) -> Table {

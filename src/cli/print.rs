@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal, Write, stderr, stdout};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use serde::Serialize;
+
 use crate::error::{Error, Result};
 use crate::spec::masked;
 
@@ -26,6 +28,11 @@ pub fn say(text: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(Error::Signal(13)),
         result => result.map_err(|error| Error::run(format!("stdout: {error}"))),
     }
+}
+
+/// Prints data on stdout as JSON.
+pub fn say_json(value: &impl Serialize) -> Result<()> {
+    say(&format!("{:#}\n", serde_json::to_value(value).map_err(Error::run)?))
 }
 
 /// Tells a person something on stderr.

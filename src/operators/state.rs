@@ -11,6 +11,8 @@ use crate::state::{Draft, Entry};
 
 /// The kind of state that says where something stands: each checkpoint holds all of it.
 pub const POSITIONS: &str = "positions";
+/// The version of its format.
+pub const POSITIONS_VERSION: u16 = 1;
 
 /// How long an operator may be at its snapshot before rows are taken again.
 const SLICE: Duration = Duration::from_millis(1);
@@ -46,7 +48,7 @@ impl StateKeeper {
     pub fn pass(&mut self, epoch: Epoch, mut take: impl FnMut(Boundary) -> Result<Vec<Entry>>) {
         while let Some(boundary) = self.passes(epoch) {
             match take(boundary) {
-                Ok(entries) => self.keep(boundary.number, POSITIONS, 1, Draft::of(0, &entries)),
+                Ok(entries) => self.keep(boundary.number, POSITIONS, POSITIONS_VERSION, Draft::of(0, &entries)),
                 Err(error) => self.fail(error),
             }
         }

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Job, runtime};
 use crate::error::{Error, Result};
-use crate::operators::state::POSITIONS;
+use crate::operators::state::{POSITIONS, POSITIONS_VERSION};
 use crate::state::{Checkpoints, Draft, Entry, FileRef};
 
 /// How long it is tried to write state before the job fails: as long as a store may be away.
@@ -99,7 +99,7 @@ impl Checkpointing {
     /// Takes the state of a node on a worker for checkpoint `number`.
     pub fn keep(self: &Arc<Self>, number: u64, of: (&str, usize), kind: &str, version: u16, state: Draft) {
         for (node, worker, last) in self.begin(number) {
-            self.put(number, (&node, worker), POSITIONS, 1, Draft::of(0, &last));
+            self.put(number, (&node, worker), POSITIONS, POSITIONS_VERSION, Draft::of(0, &last));
         }
         self.put(number, of, kind, version, state);
     }

@@ -29,6 +29,13 @@ pub enum Command {
         id: String,
         /// Why it failed, if it did: then it ends without draining.
         failure: Option<String>,
+        /// Its last checkpoint is to be a savepoint.
+        savepoint: bool,
+    },
+    /// Let a job take a savepoint and go on.
+    Savepoint {
+        /// The job.
+        id: String,
     },
     /// A decision of the leader of a job.
     Decided {

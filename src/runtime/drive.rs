@@ -34,7 +34,7 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
             for (id, failure) in failures(&installed) {
                 if told.insert(id.clone()) {
                     let failure = Some(format!("process {}: {failure}", process.index));
-                    sequencer.push(Command::Stop { id, failure });
+                    sequencer.push(Command::Stop { id, failure, savepoint: false });
                 }
             }
         }
@@ -50,10 +50,14 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                     // The others have built it: they would wait for ever for what does not come from here.
                     None => process.links.cut(format!("job {id} is not prepared in process {}", process.index)),
                 },
-                Command::Stop { id, failure } => {
+                Command::Stop { id, failure, savepoint } => {
                     told.extend(failure.is_some().then(|| id.clone()));
+                    if savepoint {
+                        installed.save(&id);
+                    }
                     stop(process, &id, failure);
                 }
+                Command::Savepoint { id } => installed.save(&id),
                 Command::Decided { id, decision } => installed.take_decision(&id, decision),
                 Command::Written { id, part } => installed.take_part(&id, part),
                 Command::Idle { id, idle } => installed.take_idle(&id, idle),

@@ -79,8 +79,16 @@ impl Installed {
 
     /// Hands a part to the leader of its job, if it is here.
     pub fn take_part(&mut self, id: &str, part: Part) {
-        let leader = self.list.iter_mut().find(|dataflow| dataflow.id == id).and_then(|found| found.leader.as_mut());
-        leader.into_iter().for_each(|leader| leader.part(part.clone()));
+        self.leader(id).into_iter().for_each(|leader| leader.part(part.clone()));
+    }
+
+    /// Lets the leader of a job take a savepoint, if it is here.
+    pub fn save(&mut self, id: &str) {
+        self.leader(id).into_iter().for_each(Leader::save);
+    }
+
+    fn leader(&mut self, id: &str) -> Option<&mut Leader> {
+        self.list.iter_mut().find(|dataflow| dataflow.id == id)?.leader.as_mut()
     }
 
     /// What is to be written down of idle partitions in this process.

@@ -1,7 +1,7 @@
 //! A job in this process: what its workers share.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +48,9 @@ pub struct Job {
     pub name: String,
     /// How far its sources may go.
     pub boundaries: Boundaries,
+    /// The numbers of the newest checkpoint and savepoint that hold what it has done; 0 where there is none.
+    checkpoint: AtomicU64,
+    savepoint: AtomicU64,
     /// A clock cuts the epochs of one of its sources.
     clock: AtomicBool,
     /// It is asked to end: at once, or at a last checkpoint.
@@ -83,6 +86,8 @@ impl Job {
         Arc::new(Job {
             name: name.to_string(),
             boundaries,
+            checkpoint: AtomicU64::new(0),
+            savepoint: AtomicU64::new(0),
             clock: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             stop: AtomicBool::new(false),
@@ -122,6 +127,24 @@ impl Job {
     pub fn take_idle(&self, idle: Vec<Idle>) {
         self.idle.written(idle);
         self.wake();
+    }
+
+    /// It has gone on from checkpoint `number`, or has completed it.
+    pub fn kept(&self, number: u64, savepoint: bool) {
+        self.checkpoint.fetch_max(number, Ordering::AcqRel);
+        if savepoint {
+            self.savepoint.fetch_max(number, Ordering::AcqRel);
+        }
+    }
+
+    /// The number of the newest checkpoint that holds what it has done.
+    pub fn checkpoint(&self) -> Option<u64> {
+        Some(self.checkpoint.load(Ordering::Acquire)).filter(|number| *number > 0)
+    }
+
+    /// The number of the newest savepoint that was taken since it began.
+    pub fn savepoint(&self) -> Option<u64> {
+        Some(self.savepoint.load(Ordering::Acquire)).filter(|number| *number > 0)
     }
 
     /// Wakes the sources: one that waits for its server would otherwise learn late of what has changed.

@@ -7,11 +7,11 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::fit::fit;
 use super::idle::Idle;
-use super::{Keeping, Resumed, epochs};
+use super::{GoOn, Keeping, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
-use crate::sources::OnGap;
 use crate::spec::Plan;
 use crate::state::{Checkpoints, Decision, Generation, IDLE, Manifest, SavedJobs, Store};
 
@@ -36,6 +36,8 @@ pub struct KnownJob {
     pub id: String,
     /// The number of the checkpoint that it goes on from, if it does.
     pub from: Option<u64>,
+    /// The number that its next checkpoint comes after.
+    pub number: u64,
     /// Its first epoch.
     pub start: Epoch,
     /// How far idle partitions were given up, as its journal tells.
@@ -121,7 +123,8 @@ impl StateStore {
         };
         checkpoints.resume_from(self.generation, from).await?;
         let idle = self.idle(&checkpoints).await?;
-        Ok(KnownJob { id: id.to_string(), from, start, idle })
+        let number = self.greatest_number(name).await?;
+        Ok(KnownJob { id: id.to_string(), from, number, start, idle })
     }
 
     async fn idle(&self, checkpoints: &Checkpoints) -> Result<Vec<Idle>> {
@@ -138,23 +141,30 @@ impl StateStore {
         Ok(all)
     }
 
-    /// The id of the job `name` whose state was kept last.
-    pub async fn last_id(&self, name: &str) -> Result<String> {
+    /// The id under which checkpoint `number` of the job `name` was kept, or the newest one.
+    pub async fn id_of(&self, name: &str, number: Option<u64>) -> Result<String> {
         let mut newest = None;
         for checkpoints in Checkpoints::all(&self.store).await?.into_iter().filter(|found| found.job() == name) {
-            let written = checkpoints.list().await?.into_iter().next().map(|manifest| manifest.written);
+            let wanted = |manifest: &Manifest| number.is_none_or(|number| number == manifest.number);
+            let written = checkpoints.list().await?.into_iter().find(wanted).map(|manifest| manifest.written);
             newest = newest.max(written.map(|written| (written, checkpoints.id().to_string())));
         }
-        newest.map(|(_, id)| id).ok_or_else(|| Error::Job(format!("there is no checkpoint of a job `{name}`")))
+        let which = number.map_or("checkpoint".to_string(), |number| format!("checkpoint {number}"));
+        newest.map(|(_, id)| id).ok_or_else(|| Error::Job(format!("there is no {which} of a job `{name}`")))
+    }
+
+    /// The number that the next checkpoint of a job `name` comes after.
+    pub async fn greatest_number(&self, name: &str) -> Result<u64> {
+        Checkpoints::greatest_number(&self.store, name).await
     }
 
     /// What the workers of this process need of `job`.
-    pub async fn keeping(&self, job: &KnownJob, plan: &Plan, hash: String, on_gap: OnGap) -> Result<Keeping> {
+    pub async fn keeping(&self, job: &KnownJob, plan: &Plan, hash: String, go_on: GoOn) -> Result<Keeping> {
         let checkpoints = self.checkpoints(&plan.job.name, &job.id);
         let resumed = match job.from {
             None => None,
             Some(number) => {
-                let manifest = find(&checkpoints, number).await?;
+                let manifest = fit(find(&checkpoints, number).await?, plan, &go_on.forget)?;
                 let all = self.workers * self.processes;
                 let own = self.process * self.workers..(self.process + 1) * self.workers;
                 Some(Arc::new(Resumed::load(&checkpoints, manifest, own, all).await?))
@@ -167,10 +177,11 @@ impl StateStore {
             processes: self.processes,
             most_workers: self.most_workers,
             id: job.id.clone(),
+            number: job.number,
             hash,
             resumed,
             idle: job.idle.clone(),
-            on_gap,
+            go_on,
         })
     }
 }

@@ -12,10 +12,11 @@ use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
 use super::idle::Idle;
 use super::notes::Notes;
+use super::settings::Settings;
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
-use crate::state::{FORMAT, Manifest};
+use crate::state::Manifest;
 
 /// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
@@ -27,10 +28,15 @@ const EPOCHS_AHEAD: u64 = 16;
 pub enum Decision {
     /// The horizon moves.
     Move(Move),
-    /// A checkpoint is complete.
-    Complete(u64),
     /// Partitions that are idle are given up to an event time: it is written down.
     Idle(Vec<Idle>),
+    /// A checkpoint is complete.
+    Complete {
+        /// Its number.
+        number: u64,
+        /// Whether it is a savepoint.
+        savepoint: bool,
+    },
 }
 
 impl Decision {
@@ -38,7 +44,10 @@ impl Decision {
     pub fn take(self, job: &Job) {
         match self {
             Decision::Move(step) => job.take(step),
-            Decision::Complete(number) => job.boundaries.completed(number),
+            Decision::Complete { number, savepoint } => {
+                job.boundaries.completed(number);
+                job.kept(number, savepoint);
+            }
             Decision::Idle(idle) => job.take_idle(idle),
         }
     }
@@ -63,27 +72,8 @@ pub struct Leader {
     notes: Notes,
     number: u64,
     open: Option<Open>,
-}
-
-/// What the leader has to know of its job.
-#[derive(Clone)]
-pub struct Settings {
-    /// The job's name.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-    /// The hash of its dataflow file.
-    pub hash: String,
-    /// How many workers there are.
-    pub workers: usize,
-    /// How many processes.
-    pub processes: usize,
-    /// How often a checkpoint is taken.
-    pub every: Duration,
-    /// How many are kept.
-    pub keep: usize,
-    /// The epoch that readers count from.
-    pub origin: Epoch,
+    /// The next checkpoint is to be a savepoint, and soon.
+    savepoint: bool,
 }
 
 /// A checkpoint that is not complete yet.
@@ -98,6 +88,7 @@ struct Open {
     bytes: u64,
     full: bool,
     last: bool,
+    savepoint: bool,
 }
 
 impl Leader {
@@ -124,7 +115,13 @@ impl Leader {
             moved: (Instant::now(), horizon),
             begun: Instant::now(),
             open: None,
+            savepoint: false,
         }
+    }
+
+    /// The next checkpoint is to be a savepoint; it begins as soon as it can.
+    pub fn save(&mut self) {
+        self.savepoint = true;
     }
 
     /// Whether the job needs no leader any more.
@@ -150,7 +147,7 @@ impl Leader {
             return Vec::new();
         }
         let mut decisions = Vec::new();
-        decisions.extend(self.complete().map(Decision::Complete));
+        decisions.extend(self.complete());
         decisions.extend(self.notes.written(self.horizon).map(Decision::Idle));
         if let Some(step) = self.step() {
             self.horizon = step.until;
@@ -202,7 +199,7 @@ impl Leader {
 
     fn make(&mut self, until: Epoch, last: bool) -> Move {
         self.turn += 1;
-        let due = self.is_free() && self.begun.elapsed() >= self.settings.every;
+        let due = self.is_free() && (self.savepoint || self.begun.elapsed() >= self.settings.every);
         let full = (due || last) && self.chains.are_long(self.settings.workers);
         let checkpoint = (due || last).then(|| self.begin(full, last));
         Move { turn: self.turn, until, checkpoint, full, last }
@@ -220,12 +217,13 @@ impl Leader {
             bytes: 0,
             full,
             last,
+            savepoint: std::mem::take(&mut self.savepoint),
         });
         self.number
     }
 
-    /// Brings the open checkpoint on; its number once it is complete.
-    fn complete(&mut self) -> Option<u64> {
+    /// Brings the open checkpoint on, until it is complete.
+    fn complete(&mut self) -> Option<Decision> {
         let durable = frontier(&self.durable);
         let open = self.open.as_mut()?;
         if let Some(written) = &open.written {
@@ -234,8 +232,9 @@ impl Leader {
                     let (number, took, bytes) = (open.number, open.begun.elapsed(), open.bytes);
                     let kind = if open.full { "full " } else { "" };
                     tracing::debug!(job = self.job.name, "{kind}checkpoint {number}: {bytes} bytes, {took:.0?}");
+                    let savepoint = open.savepoint;
                     self.open = None;
-                    Some(number)
+                    Some(Decision::Complete { number, savepoint })
                 }
                 Ok(Err(error)) => {
                     self.job.fail(error);
@@ -251,34 +250,20 @@ impl Leader {
         if open.parts.len() < self.settings.processes || durable < open.boundary {
             return None;
         }
-        let (boundary, number) = (open.boundary, open.number);
+        let Open { boundary, number, savepoint, .. } = *open;
         let parts = std::mem::take(&mut open.parts);
         let files: Vec<_> = parts.into_values().flat_map(|part| part.files).collect();
         open.bytes = files.iter().map(|written| written.file.size).sum();
         self.chains.add(files, open.full);
-        let written = self.write(self.manifest(number, boundary));
+        let written = self.write(self.manifest(number, boundary, savepoint));
         if let Some(open) = &mut self.open {
             open.written = Some(written);
         }
         None
     }
 
-    fn manifest(&self, number: u64, boundary: Epoch) -> Manifest {
-        let Settings { name, id, hash, workers, origin, .. } = &self.settings;
-        Manifest {
-            format: FORMAT,
-            job: name.clone(),
-            id: id.clone(),
-            number,
-            generation: self.checkpointing.generation,
-            boundary,
-            origin: *origin,
-            written: epochs::rfc3339(epochs::now()),
-            workers: *workers,
-            hash: hash.clone(),
-            nodes: self.chains.files().clone(),
-            savepoint: false,
-        }
+    fn manifest(&self, number: u64, boundary: Epoch, savepoint: bool) -> Manifest {
+        self.settings.manifest(number, boundary, savepoint, self.chains.files().clone())
     }
 
     fn write(&self, manifest: Manifest) -> Receiver<Result<()>> {

@@ -2,6 +2,7 @@
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
 mod alive;
+mod begin;
 mod boundaries;
 mod build;
 mod chains;
@@ -9,6 +10,7 @@ mod checkpointing;
 mod commands;
 mod drive;
 pub mod epochs;
+mod fit;
 pub mod generation;
 pub mod handshake;
 pub mod hosts;
@@ -29,12 +31,15 @@ mod rehearse;
 mod render;
 mod resume;
 mod run;
+mod settings;
+pub mod size;
 pub mod standing;
 pub mod system;
 pub mod tap;
 pub mod wire;
 mod workers;
 
+pub use begin::{Begin, write_down};
 pub use boundaries::{Boundaries, Boundary, Move};
 pub use build::build_id;
 pub use checkpointing::{Checkpointing, Part};
@@ -46,10 +51,10 @@ pub use jobs::{Jobs, Known, Submission, there_already};
 pub use keeping::{KnownJob, LOOK, StateStore};
 pub use leader::{AHEAD, Decision, Leader};
 pub use prepare::{Keeping, Prepare, Prepared, blocking, runtime, start};
-pub use process::{Process, STALL, no_such_job};
+pub use process::{Process, STALL, no_state, no_such_job};
 pub use recovery::Recovery;
 pub use rehearse::rehearse;
 pub use render::{Rendered, render};
-pub use resume::Resumed;
+pub use resume::{GoOn, Resumed};
 pub use run::{Ended, Local, run_local};
 pub use workers::Workers;

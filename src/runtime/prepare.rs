@@ -10,8 +10,8 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
 use super::idle::Idle;
-use super::leader::Settings;
-use super::{Checkpointing, Decision, Job, Recovery, Resumed, epochs};
+use super::settings::Settings;
+use super::{Begin, Checkpointing, Decision, GoOn, Job, Recovery, Resumed, epochs, write_down};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -21,7 +21,7 @@ use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::shape::OnError;
 use crate::sources::{OnGap, PreparedSource};
 use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
-use crate::state::Checkpoints;
+use crate::state::{Checkpoints, SourceAt};
 
 /// How long the last dead letters may take to be kept.
 const KEPT: Duration = Duration::from_secs(30);
@@ -78,7 +78,12 @@ impl Prepare {
 
     /// What is done where messages that the job would go on with are not there any more.
     pub fn on_gap(&self) -> OnGap {
-        self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.on_gap)
+        self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.go_on.on_offset_gap)
+    }
+
+    /// Whether what is kept of `node` and does not fit is left behind.
+    pub fn forgets(&self, node: &str) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.go_on.forget.iter().any(|forgotten| forgotten == node))
     }
 }
 
@@ -97,14 +102,16 @@ pub struct Keeping {
     pub most_workers: usize,
     /// The id of the job.
     pub id: String,
+    /// The number that its next checkpoint comes after.
+    pub number: u64,
     /// The hash of its dataflow file.
     pub hash: String,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
     /// How far idle partitions were given up before.
     pub idle: Vec<Idle>,
-    /// What is done where messages that it would go on with are not there any more.
-    pub on_gap: OnGap,
+    /// What is done where it cannot go on just as it was.
+    pub go_on: GoOn,
 }
 
 /// A plan whose sources and sinks are open in this process.
@@ -125,12 +132,21 @@ pub struct Prepared {
 
 /// The checkpoints of a job that is prepared.
 pub struct Kept {
+    /// The number of the checkpoint that says where it begins.
+    first: u64,
     /// Takes the state of its nodes.
     pub checkpointing: Arc<Checkpointing>,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
     /// What its leader has to know.
     pub settings: Settings,
+}
+
+impl Kept {
+    /// The number of the checkpoint that says where the job begins.
+    pub fn number(&self) -> u64 {
+        self.first
+    }
 }
 
 impl Prepared {
@@ -153,19 +169,57 @@ impl Prepared {
     }
 
     fn keeping(self, keeping: &Keeping, workers: usize) -> Result<Prepared> {
-        let Keeping { checkpoints, generation, process, processes, id, hash, resumed, .. } = keeping.clone();
-        let mut origin = self.start;
-        let mut number = 0;
-        if let Some(resumed) = &resumed {
-            resumed.check(&self.plan)?;
-            (origin, number) = (resumed.origin(self.start), resumed.manifest.number);
-        }
+        let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, .. } = keeping.clone();
+        let origin = resumed.as_ref().map_or(self.start, |resumed| resumed.origin(self.start));
         let name = self.plan.job.name.clone();
-        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, number));
+        let first = number + 1;
+        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, first));
+        if let Some(resumed) = &resumed {
+            job.kept(resumed.manifest.number, false);
+        }
         let checkpointing = Checkpointing::new(checkpoints, generation, process, &job);
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
-        let settings = Settings { name, id, hash, workers, processes, every, keep, origin };
-        Ok(Prepared { job, kept: Some(Kept { checkpointing, resumed, settings }), ..self })
+        let (sources, sinks) = (self.sources_at(resumed.as_deref()), self.kinds_of_sinks());
+        let settings = Settings { name, id, hash, generation, workers, processes, every, keep, origin, sources, sinks };
+        Ok(Prepared { job, kept: Some(Kept { first, checkpointing, resumed, settings }), ..self })
+    }
+
+    /// What its sources read, and from which epoch on they count: new ones from the first.
+    fn sources_at(&self, resumed: Option<&Resumed>) -> BTreeMap<String, SourceAt> {
+        let at = |(at, node): (usize, &PlannedNode)| {
+            let Role::Source(source) = &node.role else { return None };
+            let anew = self.sources.get(&at).is_none_or(|source| source.begins_anew());
+            let origin = resumed.filter(|_| !anew).and_then(|resumed| resumed.origin_of(&node.name, self.start));
+            Some((node.name.clone(), SourceAt { what: source.what(), origin: origin.unwrap_or(self.start) }))
+        };
+        self.plan.nodes.iter().enumerate().filter_map(at).collect()
+    }
+
+    fn kinds_of_sinks(&self) -> BTreeMap<String, String> {
+        let sinks = self.plan.nodes.iter().filter(|node| matches!(node.role, Role::Sink(_)));
+        sinks.map(|node| (node.name.clone(), node.kind.to_string())).collect()
+    }
+
+    /// Where its sources and sinks begin, as far as this process knows it.
+    pub fn begins(&self) -> Result<Vec<Begin>> {
+        let mut begins = Vec::new();
+        for (at, node) in self.plan.nodes.iter().enumerate() {
+            let entries = match (self.sources.get(&at), self.sinks.get(&at)) {
+                (Some(source), _) => source.begins()?,
+                (None, Some(sink)) => sink.begins(),
+                (None, None) => Vec::new(),
+            };
+            begins.push(Begin { node: node.name.clone(), entries });
+        }
+        Ok(begins)
+    }
+
+    /// Writes down where all processes begin, before anything is read. To be called in one process.
+    pub async fn write_down(&self, begins: Vec<Begin>) -> Result<()> {
+        match &self.kept {
+            Some(kept) => write_down(kept, self.start, begins).await,
+            None => Ok(()),
+        }
     }
 
     /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.
@@ -210,7 +264,7 @@ impl Prepared {
 
     /// A decision of the job's leader takes effect in this process.
     pub fn take(&self, decision: Decision) {
-        if let Decision::Complete(number) = decision
+        if let Decision::Complete { number, .. } = decision
             && number > self.job.boundaries.complete()
         {
             for (node, sink) in &self.sinks {

@@ -1,15 +1,19 @@
 //! One process of a cluster: what its workers, its control plane and its signals share.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::hosts::Host;
 use super::links::Links;
-use super::{Command, Commands, Jobs, Keeping, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs};
+use super::size::Size;
+use super::{
+    Begin, Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
+};
 use crate::error::{Error, Result};
-use crate::spec::{Mistakes, Plan};
+use crate::spec::Plan;
 
 /// A worker that has not come round for so long is stuck.
 const STALLED: Duration = Duration::from_secs(10);
@@ -37,6 +41,8 @@ pub struct Process {
     pub links: Arc<Links>,
     /// What does not move for so long is told.
     pub stall_timeout: Duration,
+    /// Where the supervisor looks for another size, if it does.
+    pub size_file: Option<PathBuf>,
     /// Whether it runs the files it was started with, and no others.
     alone: bool,
     run: OnceLock<(String, u64)>,
@@ -60,6 +66,7 @@ impl Process {
             commands: Commands::default(),
             links: Arc::new(Links::new(index)),
             stall_timeout: STALL,
+            size_file: None,
             alone: false,
             run: OnceLock::new(),
             waiting: Mutex::new("not all processes are connected yet".to_string()),
@@ -94,6 +101,11 @@ impl Process {
             () if self.ending().is_some() => Some("the cluster ends"),
             () => None,
         }
+    }
+
+    /// How large the cluster is.
+    pub fn size(&self) -> Size {
+        Size { processes: self.hosts.len() as u16, workers: self.workers as u16 }
     }
 
     /// The workers of this process, by their index in the cluster.
@@ -167,18 +179,17 @@ impl Process {
         standing
     }
 
-    /// The first step of an installation, in this process.
-    pub fn prepare(&self, submission: &Submission) -> Result<Mistakes> {
+    /// The first step of an installation, in this process; where the nodes of the job begin.
+    pub fn prepare(&self, submission: &Submission) -> Result<Vec<Begin>> {
         if let Some(reason) = self.refuses() {
             return Err(Error::connect(reason));
         }
-        let (plan, warnings) = submission.plan()?;
+        let (plan, _) = submission.plan()?;
         let mut prepare = Prepare::new(&plan, self.local_workers(), self.workers * self.hosts.len());
         if let Some(state) = self.state() {
             prepare = prepare.keeping(keeping(state.clone(), submission, plan.clone())?);
         }
-        self.jobs.prepare(submission, plan, &prepare)?;
-        Ok(warnings)
+        self.jobs.prepare(submission, plan, &prepare)
     }
 
     /// The second step, on all workers of the cluster.
@@ -186,22 +197,46 @@ impl Process {
         self.commands.push(Command::Build { id })
     }
 
-    /// Lets the job `name` drain and end, in all processes.
-    pub fn stop(&self, name: &str) -> Result<()> {
+    /// Lets the job `name` drain and end, in all processes; where that is asked for, its last checkpoint is a savepoint.
+    pub fn stop(&self, name: &str, savepoint: bool) -> Result<()> {
         let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
         if self.alone {
             return Err(Error::Job(format!("`{name}` is ended by Ctrl-C where it was started")));
         }
-        self.commands.push(Command::Stop { id: known.id, failure: None })
+        if savepoint {
+            has_state(&known)?;
+        }
+        self.commands.push(Command::Stop { id: known.id, failure: None, savepoint })
+    }
+
+    /// Lets the job `name` take a savepoint and go on.
+    pub fn savepoint(&self, name: &str) -> Result<Known> {
+        let known = self.jobs.named(name).ok_or_else(|| no_such_job(name))?;
+        if self.alone {
+            return Err(Error::Job(format!("`{name}` takes a last checkpoint by Ctrl-C where it was started")));
+        }
+        has_state(&known)?;
+        self.commands.push(Command::Savepoint { id: known.id.clone() })?;
+        Ok(known)
     }
 }
 
 /// What the workers of this process need of the state that the job goes on from.
 fn keeping(state: StateStore, submission: &Submission, plan: Plan) -> Result<Keeping> {
-    let Submission { id, from, start, idle, .. } = submission.clone();
-    let known = KnownJob { id, from, start, idle };
-    let (hash, on_gap) = (submission.hash(), submission.on_offset_gap);
-    blocking(LOOK, async move { state.keeping(&known, &plan, hash, on_gap).await })
+    let Submission { id, from, number, start, idle, .. } = submission.clone();
+    let known = KnownJob { id, from, number, start, idle };
+    let (hash, go_on) = (submission.hash(), submission.go_on.clone());
+    blocking(LOOK, async move { state.keeping(&known, &plan, hash, go_on).await })
+}
+
+fn has_state(known: &Known) -> Result<()> {
+    let none = || no_state(&format!("there is no savepoint of `{}`", known.job.name));
+    known.job.boundaries.any().then_some(()).ok_or_else(none)
+}
+
+/// The error of what needs a state store.
+pub fn no_state(what: &str) -> Error {
+    Error::Usage(format!("{what}: no state is kept here; set `state` in tapeflow.toml"))
 }
 
 /// The error of a name that no job has.

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::State;
+use crate::runtime::size::Size;
 use crate::sources::OnGap;
 use crate::spec::Mistake;
 
@@ -32,6 +33,9 @@ pub struct SubmitRequest {
     /// What is done where messages that it would go on with are not there any more.
     #[serde(default)]
     pub on_offset_gap: OnGap,
+    /// What is kept of these nodes and does not fit the file is left behind.
+    #[serde(default)]
+    pub forget: Vec<String>,
 }
 
 /// What a job goes on from: `NAME` or `NAME@NUMBER`.
@@ -80,6 +84,47 @@ pub struct Submitted {
     pub warnings: Vec<Mistake>,
 }
 
+/// The answer to `POST /api/v1/jobs/NAME/savepoints`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Savepoint {
+    /// The name of the job.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The number of the checkpoint.
+    pub savepoint: u64,
+}
+
+/// `POST /api/v1/cluster/size`: what is not given stays as it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RescaleRequest {
+    /// How many processes.
+    #[serde(default)]
+    pub processes: Option<u16>,
+    /// How many workers each of them has.
+    #[serde(default)]
+    pub workers: Option<u16>,
+}
+
+/// The answer to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rescaled {
+    /// The size that the cluster had.
+    pub before: Size,
+    /// The size that was asked for.
+    pub size: Size,
+    /// The generation that had the size before.
+    pub generation: u64,
+    /// The process that was asked.
+    pub process: u16,
+    /// Whether the cluster begins anew by itself; otherwise nothing was ended.
+    pub supervised: bool,
+    /// What was taken of the jobs, where it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub savepoints: Vec<Savepoint>,
+}
+
 /// The answer to `GET /api/v1/jobs`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Jobs {
@@ -109,6 +154,12 @@ pub struct JobReport {
     pub ended: Option<String>,
     /// A hash of its text and schemas.
     pub hash: String,
+    /// The newest checkpoint that holds what it has done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<u64>,
+    /// The newest savepoint that was taken since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<u64>,
     /// Rows that its sources have read.
     pub rows_in: u64,
     /// Rows that its sinks have written.

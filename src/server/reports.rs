@@ -68,6 +68,8 @@ fn report(known: &Known) -> JobReport {
         started: time(known.start),
         ended: known.job.ended().map(time),
         hash: known.hash.clone(),
+        checkpoint: known.job.checkpoint(),
+        savepoint: known.job.savepoint(),
         rows_in: left("source"),
         rows_out: left("sink"),
         nodes,
@@ -80,6 +82,8 @@ fn merge(job: &mut JobReport, other: &JobReport) {
     job.failure = job.failure.take().or_else(|| other.failure.clone());
     // It has ended when it has ended everywhere; the times are all of one form.
     job.ended = job.ended.take().zip(other.ended.clone()).map(|(one, other)| one.max(other));
+    job.checkpoint = job.checkpoint.max(other.checkpoint);
+    job.savepoint = job.savepoint.max(other.savepoint);
     job.rows_in += other.rows_in;
     job.rows_out += other.rows_out;
     for (node, other) in job.nodes.iter_mut().zip(&other.nodes) {

@@ -7,7 +7,9 @@
 //! | GET | `/metrics` | for Prometheus |
 //! | GET | `/version` | version, build, cluster |
 //! | GET, POST | `/api/v1/jobs` | all jobs; submit one |
-//! | GET, DELETE | `/api/v1/jobs/NAME` | how it is doing; stop it |
+//! | GET, DELETE | `/api/v1/jobs/NAME` | how it is doing; stop it, `?savepoint=true` with a savepoint |
+//! | POST | `/api/v1/jobs/NAME/savepoints` | takes a savepoint; the job goes on |
+//! | POST | `/api/v1/cluster/size` | another number of processes and workers |
 //! | GET | `/api/v1/jobs/NAME/graph?format=` | `json`, `text`, `mermaid` or `dot` |
 //! | GET | `/api/v1/jobs/NAME/nodes/NODE/tap?limit=` | rows as they leave the node, a JSON object a line |
 //!
@@ -28,7 +30,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
-use super::{App, Problem, Role, SubmitRequest, health, live, reports, submit};
+use super::{App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, savepoint, submit};
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
 use crate::spec::{Format, explain};
@@ -80,16 +82,26 @@ async fn answer(
         (&Method::GET, ["api", "v1", "jobs", name]) => Ok(as_json(&reports::one(app, name).await?).into_response()),
         (&Method::DELETE, ["api", "v1", "jobs", name]) => {
             known(app, name)?;
-            app.process.stop(name)?;
+            app.process.stop(name, flag(request, "savepoint")?)?;
             Ok(with_status(as_json(&reports::one(app, name).await?), StatusCode::ACCEPTED).into_response())
+        }
+        (&Method::POST, ["api", "v1", "jobs", name, "savepoints"]) => {
+            known(app, name)?;
+            Ok(with_status(as_json(&savepoint::take(app, name).await?), StatusCode::CREATED).into_response())
         }
         (&Method::GET, ["api", "v1", "jobs", name, "graph"]) => graph(&known(app, name)?, request),
         (&Method::GET, ["api", "v1", "jobs", name, "nodes", node, "tap"]) => {
             live::everywhere(app, &known(app, name)?, node, request.query("limit"))
         }
+        (&Method::POST, ["api", "v1", "cluster", "size"]) => {
+            let rescaled = rescale::rescale(app, request.body::<RescaleRequest>(body).await?).await?;
+            Ok(with_status(as_json(&rescaled), StatusCode::ACCEPTED).into_response())
+        }
         (_, ["internal", "v1", rest @ ..]) => internal(app, request, rest, body).await,
         (_, ["metrics" | "version"]) => only(request, &[Method::GET]).and_then(|()| nothing(request)),
+        (_, ["api", "v1", "cluster", "size"]) => only(request, &[Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs"]) => only(request, &[Method::GET, Method::POST]).and_then(|()| nothing(request)),
+        (_, ["api", "v1", "jobs", _, "savepoints"]) => only(request, &[Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs", _]) => only(request, &[Method::GET, Method::DELETE]).and_then(|()| nothing(request)),
         _ => nothing(request),
     }
@@ -115,7 +127,7 @@ async fn internal(
         }
         (&Method::POST, ["prepare"]) => {
             let submission: Submission = request.body(body).await?;
-            submit::prepare_here(app, submission).await.and_then(|()| done())
+            submit::prepare_here(app, submission).await.map(|begins| as_json(&begins).into_response())
         }
         (&Method::POST, ["commit", id]) => app.process.jobs.commit(id).map_err(Problem::from).and_then(|()| done()),
         (&Method::POST, ["abort", id]) => {
@@ -135,6 +147,15 @@ fn graph(known: &Known, request: &Request) -> Answer {
 
 fn known(app: &App, name: &str) -> Result<Known, Problem> {
     app.process.jobs.named(name).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, &no_such_job(name)))
+}
+
+/// Whether `name` is asked for in the query.
+fn flag(request: &Request, name: &str) -> Result<bool, Problem> {
+    match request.query(name) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Problem::bad_request(format!("`{name}` is true or false"))),
+    }
 }
 
 fn text(text: String, kind: &'static str) -> Response {

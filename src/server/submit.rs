@@ -12,7 +12,7 @@ use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{Known, State, StateStore, Submission, start, there_already};
+use crate::runtime::{Begin, GoOn, Known, State, StateStore, Submission, no_state, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -33,10 +33,20 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
     if let Some(reason) = app.process.refuses() {
         return Err(Error::connect(reason));
     }
-    let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap } = request;
+    let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap, forget } = request;
     let id = Uuid::new_v4().simple().to_string();
-    let mut submission =
-        Submission { id, path, text, base, schemas, start: start(), from: None, idle: Vec::new(), on_offset_gap };
+    let mut submission = Submission {
+        id,
+        path,
+        text,
+        base,
+        schemas,
+        start: start(),
+        from: None,
+        idle: Vec::new(),
+        number: 0,
+        go_on: GoOn { on_offset_gap, forget },
+    };
     let (plan, warnings) = planned(submission.clone()).await?;
     let (name, warnings) = (plan.job.name, warnings.list);
     if let Some(other) = alive(app, &name).await {
@@ -48,8 +58,10 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
             _ => return Err(there_already(&other)),
         }
     }
-    if let Some(from) = &from {
-        go_on(app, &name, from, &mut submission).await?;
+    match (&from, app.process.state()) {
+        (Some(from), _) => go_on(app, &name, from, &mut submission).await?,
+        (None, Some(state)) => submission.number = state.greatest_number(&name).await?,
+        (None, None) => {}
     }
     let id = submission.id.clone();
     put(app, &name, submission).await?;
@@ -73,12 +85,11 @@ pub async fn put(app: &Arc<App>, name: &str, submission: Submission) -> Result<(
 
 /// The job takes the id and the state of another, or of its own past.
 async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submission) -> Result<()> {
-    let none = || Error::Usage("no state is kept here: set `state` in tapeflow.toml".to_string());
-    let state = app.process.state().ok_or_else(none)?;
+    let state = app.process.state().ok_or_else(|| no_state("there is nothing to go on from"))?;
     if from.job != name {
         return Err(Error::Usage(format!("`{name}` cannot go on from the state of `{}`: give it its name", from.job)));
     }
-    submission.id = state.last_id(&from.job).await?;
+    submission.id = state.id_of(&from.job, from.number).await?;
     submission.from = Some(from.number.unwrap_or(u64::MAX));
     resume(state, name, submission).await
 }
@@ -87,7 +98,8 @@ async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submissio
 pub async fn resume(state: &StateStore, name: &str, submission: &mut Submission) -> Result<()> {
     let number = submission.from.filter(|number| *number != u64::MAX);
     let known = state.resume(name, &submission.id, number).await?;
-    (submission.from, submission.start, submission.idle) = (known.from, known.start, known.idle);
+    (submission.from, submission.number) = (known.from, known.number);
+    (submission.start, submission.idle) = (known.start, known.idle);
     Ok(())
 }
 
@@ -104,7 +116,7 @@ fn has_ended(state: State) -> bool {
 
 async fn replace(app: &App, other: &Known) -> Result<()> {
     let name = &other.job.name;
-    app.process.stop(name)?;
+    app.process.stop(name, false)?;
     let late = || Error::TimedOut(format!("`{name}` did not end within {REPLACED:?}; it is still stopping"));
     let ended = async {
         while alive(app, name).await.is_some() {
@@ -114,21 +126,25 @@ async fn replace(app: &App, other: &Known) -> Result<()> {
     timeout(REPLACED, ended).await.map_err(|_| late())
 }
 
-/// Prepares the job in all processes. Process 0 comes first: of two submissions with one name it takes one.
+/// Prepares the job in all processes, and writes down where it begins. Process 0 comes first: of two submissions with one
+/// name it takes one.
 async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
     let process = &app.process;
     submission.start = submission.start.max(start());
-    app.peers.prepare(process, &submission, |index| index == 0).await?;
-    prepare_here(app, submission.clone()).await.map_err(Error::from)?;
-    app.peers.prepare(process, &submission, |index| index != 0).await?;
+    let mut begins = app.peers.prepare(process, &submission, |index| index == 0).await?;
+    begins.extend(prepare_here(app, submission.clone()).await.map_err(Error::from)?);
+    begins.extend(app.peers.prepare(process, &submission, |index| index != 0).await?);
     process.jobs.commit(&submission.id)?;
+    if let Some(prepared) = process.jobs.prepared(&submission.id) {
+        prepared.write_down(begins).await?;
+    }
     app.peers.commit(process, &submission.id).await
 }
 
-/// Prepares the job in this process.
-pub async fn prepare_here(app: &Arc<App>, submission: Submission) -> Result<(), Problem> {
+/// Prepares the job in this process; where its nodes begin.
+pub async fn prepare_here(app: &Arc<App>, submission: Submission) -> Result<Vec<Begin>, Problem> {
     let process = Arc::clone(&app.process);
-    let work = spawn_blocking(move || process.prepare(&submission).map(drop));
+    let work = spawn_blocking(move || process.prepare(&submission));
     let late = |_| Error::TimedOut(format!("the job was not prepared within {PREPARE:?}"));
     Ok(timeout(PREPARE, work).await.map_err(late)?.map_err(Error::run)??)
 }

@@ -1,5 +1,6 @@
 //! The checkpoints of one job: written, listed, loaded.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use futures::{StreamExt, TryStreamExt};
@@ -41,6 +42,14 @@ impl Checkpoints {
             }
         }
         Ok(found)
+    }
+
+    /// The greatest number of a checkpoint, also of one that was only begun, of all jobs of this name; 0 if there is none.
+    /// Who counts on from it gives no number twice.
+    pub async fn greatest_number(store: &Store, job: &str) -> Result<u64> {
+        let stored = store.list(&format!("jobs/{job}")).await?;
+        let numbers = stored.iter().filter_map(|stored| stored.path.split('/').nth(3)?.parse().ok());
+        Ok(numbers.max().unwrap_or(0))
     }
 
     /// The name of the job.
@@ -114,14 +123,19 @@ impl Checkpoints {
 
     /// Writes down that a generation goes on from a checkpoint, or without one, before it does. From then on what
     /// older generations have written, or still write, beside what is found now and up to that checkpoint does not
-    /// count.
+    /// count, except that savepoints stay.
     pub async fn resume_from(&self, generation: u64, checkpoint: Option<u64>) -> Result<()> {
-        let record = self.listing().await?.record_of(generation, checkpoint);
+        let listing = self.listing().await?;
+        let all = self.read_manifests(&listing).await?.into_iter();
+        let savepoints = all.filter(|(_, read)| read.as_ref().is_ok_and(|manifest| manifest.savepoint));
+        let savepoints: BTreeSet<(u64, u64)> = savepoints.map(|(at, _)| (at.number, at.generation)).collect();
+        let record = listing.record_of(generation, checkpoint, &savepoints);
         let path = format!("{}/resumes/{generation:010}.json", self.root);
         self.store.put(&path, wrap(FORMAT, &record)?).await
     }
 
-    /// The checkpoints whose manifests are whole and count, newest first. Their files are not looked at.
+    /// The checkpoints whose manifests are whole and count, and the savepoints, newest first. Their files are not looked
+    /// at.
     pub async fn list(&self) -> Result<Vec<Manifest>> {
         Ok(self.scan().await?.0)
     }
@@ -151,12 +165,12 @@ impl Checkpoints {
         Ok(listing)
     }
 
-    /// The manifests that count, newest first; of those that are damaged, what is wrong with them.
+    /// The manifests that count and the savepoints, newest first; of those that are damaged, what is wrong with them.
     pub(super) async fn read_manifests(
         &self,
         listing: &Listing,
     ) -> Result<Vec<(ManifestAt, Result<Manifest, String>)>> {
-        let all: Vec<ManifestAt> = listing.counting().cloned().collect();
+        let all: Vec<ManifestAt> = listing.listed().cloned().collect();
         let read = futures::stream::iter(all).map(|at| async move {
             let read = damage(self.read_manifest(&at).await)?;
             Ok::<_, Error>((at, read))

@@ -1,7 +1,10 @@
 //! What lies in the folder of a job, by its names; and which manifests count.
 //!
 //! A generation that goes on from a checkpoint first writes down which manifests of older generations count: from
-//! then on all others of them do not, whenever they were or will be written.
+//! then on all others of them do not, whenever they were or will be written. Savepoints among these stay aside: nobody
+//! goes on from one unasked, and they are there for whoever asks.
+
+use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +61,9 @@ pub struct Record {
     pub checkpoint: Option<u64>,
     /// The manifests of older generations that count: number and generation.
     pub counts: Vec<(u64, u64)>,
+    /// The savepoints of older generations that are not on the way to that checkpoint.
+    #[serde(default)]
+    pub aside: Vec<(u64, u64)>,
 }
 
 impl Listing {
@@ -100,11 +106,24 @@ impl Listing {
         self.manifests.iter().filter(|manifest| self.counts(manifest))
     }
 
-    /// What a generation writes down that goes on from `checkpoint`.
-    pub fn record_of(&self, generation: u64, checkpoint: Option<u64>) -> Record {
-        let older = |at: &&ManifestAt| at.generation < generation && Some(at.number) <= checkpoint;
-        let counts = self.counting().filter(older).map(|at| (at.number, at.generation)).collect();
-        Record { generation, checkpoint, counts }
+    /// The manifests that count and the savepoints that stand aside, newest first.
+    pub fn listed(&self) -> impl Iterator<Item = &ManifestAt> {
+        self.manifests.iter().filter(|manifest| self.counts(manifest) || self.is_aside(manifest))
+    }
+
+    fn is_aside(&self, manifest: &ManifestAt) -> bool {
+        self.record.as_ref().is_some_and(|record| record.aside.contains(&(manifest.number, manifest.generation)))
+    }
+
+    /// What a generation writes down that goes on from `checkpoint`, where these are savepoints.
+    pub fn record_of(&self, generation: u64, checkpoint: Option<u64>, savepoints: &BTreeSet<(u64, u64)>) -> Record {
+        let on_the_way =
+            |at: &&ManifestAt| Some(at.number) == checkpoint || (Some(at.number) < checkpoint && self.counts(at));
+        let older = self.listed().filter(|at| at.generation < generation);
+        let (way, others): (Vec<_>, Vec<_>) = older.partition(on_the_way);
+        let counts = way.into_iter().map(|at| (at.number, at.generation)).collect();
+        let aside = others.into_iter().map(|at| (at.number, at.generation)).filter(|at| savepoints.contains(at));
+        Record { generation, checkpoint, counts, aside: aside.collect() }
     }
 
     /// A number that no checkpoint has, nor one that was begun.
@@ -132,22 +151,38 @@ mod tests {
     #[test]
     fn what_was_written_after_another_generation_took_over_does_not_count() {
         let mut names = vec!["0000000010/manifest.0000000001.json", "0000000011/manifest.0000000001.json"];
-        let before = listing(&names, None);
+        let (before, none) = (listing(&names, None), BTreeSet::new());
         assert_eq!(counting(&before), [(11, 1), (10, 1)]);
         // Generation 2 goes on from 11; 12 comes late, and 12 of generation 2 stands beside it.
-        let record = before.record_of(2, Some(11));
+        let record = before.record_of(2, Some(11), &none);
         names.extend(["0000000012/manifest.0000000001.json", "0000000012/manifest.0000000002.json"]);
         let second = listing(&names, Some(record));
         assert_eq!(counting(&second), [(12, 2), (11, 1), (10, 1)]);
         // Generation 3 goes on from 10, for the others are damaged; also 9 comes too late.
-        let record = second.record_of(3, Some(10));
+        let record = second.record_of(3, Some(10), &none);
         names.push("0000000009/manifest.0000000001.json");
         let third = listing(&names, Some(record));
         assert_eq!((counting(&third), third.next()), (vec![(10, 1)], 13));
         // Generation 4 begins anew: nothing older counts.
-        let record = third.record_of(4, None);
+        let record = third.record_of(4, None, &none);
         let fourth = listing(&names, Some(record));
         assert_eq!((counting(&fourth), fourth.next()), (vec![], 13));
+    }
+
+    #[test]
+    fn savepoints_that_are_not_on_the_way_stand_aside() {
+        let names = |listing: &Listing| listing.listed().map(|at| at.number).collect::<Vec<_>>();
+        let mut files: Vec<String> = (1..=9).map(|number| format!("{number:010}/manifest.0000000001.json")).collect();
+        let of = |files: &[String], record| listing(&files.iter().map(String::as_str).collect::<Vec<_>>(), record);
+        let savepoints = [(5, 1), (9, 1)].into();
+        // From 5 on, twice; and then from 9.
+        let second = of(&files, Some(of(&files, None).record_of(2, Some(5), &savepoints)));
+        assert_eq!((counting(&second).first(), names(&second)), (Some(&(5, 1)), vec![9, 5, 4, 3, 2, 1]));
+        files.push("0000000010/manifest.0000000002.json".to_string());
+        let third = of(&files, Some(of(&files, second.record).record_of(3, Some(5), &savepoints)));
+        assert_eq!((counting(&third).first(), names(&third)), (Some(&(5, 1)), vec![9, 5, 4, 3, 2, 1]));
+        let fourth = of(&files, Some(third.record_of(4, Some(9), &savepoints)));
+        assert_eq!((counting(&fourth).first(), names(&fourth)), (Some(&(9, 1)), vec![9, 5, 4, 3, 2, 1]));
     }
 
     #[test]

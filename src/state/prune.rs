@@ -22,13 +22,24 @@ impl Checkpoints {
     /// what belongs to a checkpoint in the making: what has a greater number than the newest. Of the journal stays what
     /// the kept checkpoints do not hold; savepoints aside, for which it would grow without end.
     pub async fn prune(&self, keep: usize) -> Result<Pruned> {
+        self.prune_unless(keep, |manifest| manifest.savepoint).await
+    }
+
+    /// The same, but savepoints are as good as others.
+    pub async fn prune_with_savepoints(&self, keep: usize) -> Result<Pruned> {
+        self.prune_unless(keep, |_| false).await
+    }
+
+    async fn prune_unless(&self, keep: usize, spared: fn(&Manifest) -> bool) -> Result<Pruned> {
         let listing = self.listing().await?;
         let manifests = self.read_manifests(&listing).await?;
         let whole: Vec<&Manifest> = manifests.iter().filter_map(|(_, read)| read.as_ref().ok()).collect();
         let Some(newest) = whole.first().map(|manifest| manifest.number) else { return Ok(Pruned::default()) };
-        let last = whole.iter().filter(|manifest| !manifest.savepoint).take(keep.max(1)).copied();
-        let kept: Vec<&Manifest> = last.chain(whole.iter().filter(|manifest| manifest.savepoint).copied()).collect();
-        let oldest = kept.iter().filter(|manifest| !manifest.savepoint).map(|manifest| manifest.number).min();
+        let counting = manifests.iter().filter(|(at, _)| listing.counts(at)).filter_map(|(_, read)| read.as_ref().ok());
+        let last: Vec<&Manifest> = counting.filter(|manifest| !spared(manifest)).take(keep.max(1)).collect();
+        let oldest = last.last().map(|manifest| manifest.number);
+        let saved = whole.iter().filter(|manifest| spared(manifest)).copied();
+        let kept: Vec<&Manifest> = last.into_iter().chain(saved).collect();
         let names: BTreeSet<&str> = kept.iter().flat_map(|kept| kept.files()).map(|file| file.path.as_str()).collect();
 
         let mut pruned = Pruned::default();
@@ -46,7 +57,8 @@ impl Checkpoints {
             }
             self.store.delete(&at.path).await?;
         }
-        for at in listing.manifests.iter().filter(|at| !listing.counts(at)) {
+        let listed: BTreeSet<&str> = listing.listed().map(|at| at.path.as_str()).collect();
+        for at in listing.manifests.iter().filter(|at| !listed.contains(at.path.as_str())) {
             self.store.delete(&at.path).await?;
         }
         for state in &listing.states {

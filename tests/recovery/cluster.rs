@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
 use crate::support::cluster::{Cluster, wait_until};
 
-fn start(seed: u64, processes: usize, workers: usize) -> Cluster {
+pub fn start(seed: u64, processes: usize, workers: usize) -> Cluster {
     let mut cluster = Cluster::plan(processes, workers);
     cluster.restart = true;
     let state = cluster.folder.path().join("state");
@@ -19,7 +19,7 @@ fn start(seed: u64, processes: usize, workers: usize) -> Cluster {
     cluster
 }
 
-fn check(cluster: &Cluster, seed: u64) {
+pub fn check(cluster: &Cluster, seed: u64) {
     let expected = expected(&trades(seed));
     let folder = cluster.folder.path();
     // The other processes publish their last files at about the time when the first says that it is done.

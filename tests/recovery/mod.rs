@@ -2,6 +2,9 @@
 //! recomputation finds which shares no code with tapeflow.
 
 mod alone;
+mod changes;
 mod cluster;
 mod late;
 mod market;
+mod rescale;
+mod savepoints;

@@ -189,6 +189,42 @@ fn pruning_keeps_what_is_named_what_is_saved_and_what_is_in_the_making() {
 }
 
 #[test]
+fn a_savepoint_stays_where_a_job_goes_on_from_an_earlier_one() {
+    wait(async {
+        let store = Store::in_memory().expect("a store");
+        let checkpoints = Checkpoints::new(store.clone(), "a", "1");
+        let mut chain = Vec::new();
+        for number in 1..=5 {
+            let state = snapshot(number == 1, &[(1, &[("A", &number.to_string())])]);
+            chain.push(checkpoints.write_state(number, 1, "means", 0, state.encode()).await.expect("written"));
+            let savepoint = number == 2 || number == 5;
+            let made = Manifest { savepoint, ..manifest(&checkpoints, number, 1, chain.clone()) };
+            checkpoints.commit(&made).await.expect("made");
+        }
+        let numbers = |list: Vec<Manifest>| list.into_iter().map(|manifest| manifest.number).collect::<Vec<_>>();
+        let greatest = || Checkpoints::greatest_number(&store, "a");
+        for generation in [2, 3] {
+            checkpoints.resume_from(generation, Some(2)).await.expect("written");
+            assert_eq!(latest(&checkpoints).await.number, 2, "nobody goes on from 5 unasked");
+            checkpoints.prune(1).await.expect("pruned");
+            assert_eq!(numbers(checkpoints.list().await.expect("a list")), [5, 2, 1]);
+            assert_eq!(greatest().await.expect("read"), 5, "the next one is 6");
+        }
+        let list = checkpoints.list().await.expect("a list");
+        assert_eq!(checkpoints.verify(&list[0]).await.expect("read"), [""; 0]);
+        assert_eq!(shown(&loaded(&checkpoints, &list[0]).await), map(&[("1/A", "5")]));
+        checkpoints.resume_from(4, Some(5)).await.expect("written");
+        assert_eq!(latest(&checkpoints).await.number, 5, "asked, one does");
+        checkpoints.prune_with_savepoints(1).await.expect("pruned");
+        assert_eq!(numbers(checkpoints.list().await.expect("a list")), [5]);
+        assert_eq!(
+            (greatest().await.expect("read"), Checkpoints::greatest_number(&store, "b").await.expect("read")),
+            (5, 0)
+        );
+    });
+}
+
+#[test]
 fn a_chain_begins_anew_with_a_full_state() {
     wait(async {
         let store = Store::in_memory().expect("a store");

@@ -63,6 +63,8 @@ fn checkpoints_are_listed_verified_and_pruned() {
     assert!(ended.stdout.contains("a: 2 checkpoints, 6 files, "), "{}", ended.stdout);
     assert_eq!((numbers(&folder, "a"), numbers(&folder, "b")), (vec![3, 0], vec![0]));
     folder.tapeflow(&["checkpoint", "verify"]).with_code(0);
+    folder.tapeflow(&["checkpoint", "prune", "a", "--keep", "1", "--savepoints"]).with_code(0);
+    assert_eq!(numbers(&folder, "a"), [3], "asked for, the savepoint goes too");
 }
 
 #[test]

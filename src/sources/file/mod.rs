@@ -183,18 +183,23 @@ impl SourcePlan for FilePlan {
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
         let found = self.find()?;
         let before = prepare.positions(&self.name).find(|(key, _)| *key == FILES);
-        if before.is_some_and(|(_, files)| files != splits::fingerprint(&found).as_bytes()) {
+        let others = before.is_some_and(|(_, files)| files != splits::fingerprint(&found).as_bytes());
+        if others && !prepare.forgets(&self.name) {
             let path = self.location.display();
             return Err(Error::Unsafe(format!(
-                "`{}`: the files at {path} are not those that the checkpoint knows; put them back, or begin anew",
-                self.name
+                "`{}`: the files at {path} are not those that the checkpoint knows; put them back, or read them from the \
+                 beginning by --forget {}",
+                self.name, self.name
             )));
         }
         let splits = Arc::new(splits::cut(&found, self.format)?);
         let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
-        let latest = prepare.positions(&self.name).filter_map(|(key, latest)| read_latest(key, latest)).max();
+        // Of other files nothing is known.
+        let own = |_: &(&[u8], &[u8])| !others;
+        let latest =
+            prepare.positions(&self.name).filter(own).filter_map(|(key, latest)| read_latest(key, latest)).max();
         let (plan, found, borders) = (self.clone(), Arc::new(found), Arc::new(borders));
-        Ok(Arc::new(Prepared { plan, found, borders, splits, latest }))
+        Ok(Arc::new(Prepared { plan, found, borders, splits, anew: others, latest }))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -203,6 +208,14 @@ impl SourcePlan for FilePlan {
 
     fn messages(&self) -> &MessageSchema {
         &self.messages
+    }
+
+    fn what(&self) -> String {
+        // The files themselves are known by their names and sizes; rows that are paced have epochs of their own.
+        match self.speed {
+            Speed::Max => format!("files of {}", self.format),
+            Speed::Times(times) => format!("files of {}, {times} times as fast, every {:?}", self.format, self.epoch),
+        }
     }
 
     fn reads(&self, path: &Path) -> bool {
@@ -222,11 +235,21 @@ struct Prepared {
     found: Arc<Vec<Found>>,
     borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
+    /// They are others than those that the checkpoint knows.
+    anew: bool,
     /// The greatest event time before the checkpoint that it goes on from.
     latest: Option<i64>,
 }
 
 impl PreparedSource for Prepared {
+    fn begins_anew(&self) -> bool {
+        self.anew
+    }
+
+    fn begins(&self) -> Result<Vec<Entry>> {
+        Ok(vec![known_files(&self.found)])
+    }
+
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
         // Rows that are held until it is their time are all held in one place, in order.
         let paced = self.plan.speed != Speed::Max;
@@ -272,6 +295,11 @@ const LATEST: &[u8] = b"latest ";
 
 fn read_latest(key: &[u8], value: &[u8]) -> Option<i64> {
     key.starts_with(LATEST).then(|| value.try_into().map(i64::from_be_bytes).ok())?
+}
+
+/// What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
+fn known_files(found: &[Found]) -> Entry {
+    Entry { key: FILES.to_vec(), value: Some(splits::fingerprint(found).into_bytes()) }
 }
 
 /// A record that could not be read.
@@ -343,13 +371,11 @@ impl Reader for FileReader {
     }
 
     fn position(&self, boundary: Epoch) -> Result<Vec<Entry>> {
-        // What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
-        let files = Entry { key: FILES.to_vec(), value: Some(splits::fingerprint(&self.found).into_bytes()) };
         let latest = self.watermark.before(boundary).map(|latest| Entry {
             key: [LATEST, &self.context.worker.to_be_bytes()].concat(),
             value: Some(latest.to_be_bytes().to_vec()),
         });
-        Ok([files].into_iter().chain(latest).collect())
+        Ok([known_files(&self.found)].into_iter().chain(latest).collect())
     }
 
     fn read(&mut self) -> Result<Read> {
