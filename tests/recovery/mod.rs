@@ -3,4 +3,4 @@
 
 mod alone;
 mod cluster;
-mod market;
+pub mod market;

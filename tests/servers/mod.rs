@@ -2,12 +2,13 @@
 //! (`cluster/servers start`, then `cluster/servers env`).
 
 mod cassandra;
+mod chaos;
 mod dead_letters;
 mod end_to_end;
 mod exactly_once;
 mod kafka;
 mod options;
-mod recovery;
+
 mod secrets;
 mod topics;
 mod validate;
