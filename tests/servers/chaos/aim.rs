@@ -30,17 +30,17 @@ impl Aim {
         let (seen, end) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
         let (moments, stop, folder) = (Arc::clone(&seen), Arc::clone(&end), state.join("jobs").join(job));
         let watch = move || {
-            let (mut begun, mut complete) = (0, 0);
+            let (mut begun, mut complete) = Default::default();
             while !stop.load(Ordering::Acquire) {
-                let (newest, with_manifest) = newest(&folder);
+                let newest = newest(&folder);
                 let now = Instant::now();
                 let mut moments = moments.lock().expect("no panic");
-                if newest > begun {
-                    begun = newest;
+                if newest.0 > begun {
+                    begun = newest.0;
                     moments.push((Moment::Begun, now));
                 }
-                if with_manifest > complete {
-                    complete = with_manifest;
+                if newest.1 > complete {
+                    complete = newest.1;
                     moments.push((Moment::Complete, now));
                 }
                 drop(moments);
@@ -68,6 +68,12 @@ impl Aim {
         self.seen.lock().expect("it watches still").iter().filter(|(moment, _)| *moment == Moment::Complete).count()
     }
 
+    /// When the first checkpoint after `at` became complete: then all sinks have what had come before it.
+    pub fn completed_after(&self, at: Instant) -> Option<Instant> {
+        let seen = self.seen.lock().expect("it watches still");
+        seen.iter().find(|(moment, seen)| *moment == Moment::Complete && *seen > at).map(|(_, seen)| *seen)
+    }
+
     /// How far from `at` the nearest moment of a checkpoint was.
     pub fn distance(&self, at: Instant) -> Option<Duration> {
         let distance = |(_, seen): &(Moment, Instant)| at.max(*seen) - at.min(*seen);
@@ -93,17 +99,25 @@ impl Drop for Aim {
     }
 }
 
-/// The numbers of the newest checkpoint in the folder of a job, and of the newest that has a manifest.
-fn newest(job: &Path) -> (u64, u64) {
-    let (mut newest, mut complete) = (0, 0);
+/// The generation and number of a checkpoint.
+type Number = (u64, u64);
+
+/// The newest checkpoint of a job that has state, and the newest that has a manifest.
+fn newest(job: &Path) -> (Number, Number) {
+    let (mut begun, mut complete) = Default::default();
     for checkpoint in entries(job).iter().flat_map(|id| entries(id)) {
-        let Some(number) = name(&checkpoint).parse::<u64>().ok() else { continue };
-        newest = newest.max(number);
-        if number > complete && entries(&checkpoint).iter().any(|file| name(file).starts_with("manifest.")) {
-            complete = number;
+        let Ok(number) = name(&checkpoint).parse() else { continue };
+        for file in entries(&checkpoint) {
+            // manifest.GENERATION.json, NODE.WORKER.GENERATION.state
+            let name = name(&file);
+            let Some(generation) = name.rsplit('.').nth(1).and_then(|generation| generation.parse().ok()) else {
+                continue;
+            };
+            let newest: &mut Number = if name.starts_with("manifest.") { &mut complete } else { &mut begun };
+            *newest = (generation, number).max(*newest);
         }
     }
-    (newest, complete)
+    (begun, complete)
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -20,8 +20,12 @@ pub enum Kind {
     Broker,
     /// Likewise of the database.
     Database,
-    /// A process stands still for long and goes on: in its place, or with another in its place meanwhile.
+    /// A process stands still for long and goes on.
     Stop,
+    /// Likewise, while another has taken its place.
+    Replace,
+    /// The database stands still for longer than a checkpoint takes; then it and a process are killed.
+    Hang,
     /// The disk under the state is full for a while; a process may be killed meanwhile.
     Disk,
 }
@@ -32,6 +36,8 @@ const GONE: Duration = Duration::from_millis(1500);
 const RECOVERING: Duration = Duration::from_millis(2500);
 /// How long a disk is full.
 const FULL: Duration = Duration::from_secs(5);
+/// How long the broker does not answer a process that is stopped then.
+const UNANSWERED: Duration = Duration::from_millis(300);
 /// How long a process that was replaced may go on before it is ended.
 const ZOMBIE: Duration = Duration::from_secs(5);
 
@@ -51,8 +57,9 @@ impl Segment<'_> {
                 self.wait_up_to(GONE);
                 self.servers.cassandra.start();
             }
-            Kind::Stop if self.random.random_bool(0.5) => self.stop_in_place(),
-            Kind::Stop => self.stop_and_replace(),
+            Kind::Stop => self.stop_in_place(),
+            Kind::Replace => self.stop_and_replace(),
+            Kind::Hang => self.hang(),
             Kind::Disk => self.fill_disk(),
         }
     }
@@ -87,11 +94,24 @@ impl Segment<'_> {
         (self.cluster.mesh[index], self.cluster.http[index]) = (free_port(), free_port());
         self.cluster.write_hosts();
         let zombie = self.cluster.processes[index].take().expect("it runs");
+        // It has transactions under way that the broker has not answered when it stops.
+        self.servers.kafka.signal("STOP");
+        self.wait(UNANSWERED);
         zombie.signal("STOP");
+        self.servers.kafka.signal("CONT");
         self.cluster.launch(index);
         self.wait(self.settings.stopped);
         zombie.signal("CONT");
         self.wait(ZOMBIE);
+    }
+
+    fn hang(&mut self) {
+        self.servers.cassandra.signal("STOP");
+        self.wait(self.settings.checkpoint * 4);
+        self.kill_one();
+        // What it was sent and has not read is lost, too.
+        self.servers.cassandra.kill();
+        self.servers.cassandra.start();
     }
 
     fn fill_disk(&mut self) {
@@ -131,6 +151,8 @@ impl fmt::Display for Kind {
             Kind::Broker => "kill the broker",
             Kind::Database => "kill the database",
             Kind::Stop => "stop a process",
+            Kind::Replace => "stop a process and replace it",
+            Kind::Hang => "the database hangs, then it and a process are killed",
             Kind::Disk => "fill the disk of the state",
         })
     }

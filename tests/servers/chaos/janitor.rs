@@ -18,6 +18,11 @@ grep -o " $1/[^ ]*" /proc/mounts | while read -r mounted; do umount -l "$mounted
 [ "$what" = keep ] || rm -rf "$1"
 "#;
 
+/// Whether what the processes said is to be kept anyway: `TAPEFLOW_CHAOS_KEEP=1`.
+pub fn keeps() -> bool {
+    std::env::var_os("TAPEFLOW_CHAOS_KEEP").is_some()
+}
+
 /// A folder that is cleaned up.
 pub struct Janitor {
     child: Child,
@@ -44,7 +49,7 @@ impl Janitor {
 impl Drop for Janitor {
     fn drop(&mut self) {
         // Of a run that failed the logs are worth something.
-        let what = if std::thread::panicking() { "keep" } else { "" };
+        let what = if std::thread::panicking() || keeps() { "keep" } else { "" };
         if what == "keep" {
             let _ = writeln!(std::io::stderr(), "chaos: what the processes said is in {}", self.folder.display());
         }

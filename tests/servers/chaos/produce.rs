@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{JoinHandle, sleep};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -84,8 +84,7 @@ fn write(producer: &BaseProducer<Context>, shared: &Shared, topic: &str, seed: u
         while n < due && send(producer, topic, seed, n) {
             n += 1;
         }
-        producer.poll(Duration::ZERO);
-        sleep(TICK);
+        producer.poll(TICK);
     }
     producer.flush(PATIENCE).expect("all is written");
     n

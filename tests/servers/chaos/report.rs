@@ -17,7 +17,8 @@ pub struct Landed {
     pub checkpoint: Option<Duration>,
     /// Whether a checkpoint was in the making.
     pub within_checkpoint: bool,
-    /// After how long all that had been written before was in the topic.
+    /// After how long what was written in the half second after it was in the topic; or in the table, where it was the
+    /// database that failed.
     pub recovered: Option<Duration>,
 }
 

@@ -1,6 +1,7 @@
 //! A part of a run: a job of its own in a cluster of its own, disturbed while trades come in, then drained and compared.
 
 use std::path::PathBuf;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
@@ -11,6 +12,7 @@ use super::check::Check;
 use super::disk::Disk;
 use super::faults::Kind;
 use super::flow::{PARTITIONS, Places, dataflow, expected};
+use super::janitor::keeps;
 use super::produce::Producing;
 use super::report::{Landed, say};
 use super::server::Server;
@@ -26,6 +28,8 @@ const PROCESSES: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// When no row has come for so long, none comes any more.
 const DRAINED: Duration = Duration::from_secs(20);
+/// After how long a process that ended by itself is started again.
+const RESTART: Duration = Duration::from_millis(200);
 /// A fault that is aimed at a checkpoint comes so soon after the moment it is aimed at.
 const SOON: Duration = Duration::from_millis(150);
 
@@ -79,10 +83,18 @@ impl<'a> Segment<'a> {
         let seed = settings.seed.wrapping_mul(1_000_003) + number;
         let mut cluster = Cluster::plan_in(&servers.folder, PROCESSES, 1);
         cluster.program.clone_from(&servers.program);
+        // What the processes of a segment said that went wrong is worth something.
+        cluster.folder.disable_cleanup(true);
+        let sabotage = settings.sabotage.map(|promise| ("TAPEFLOW_SABOTAGE".to_string(), promise.to_string()));
+        cluster.environment.extend(sabotage);
+        if let Ok(log) = std::env::var("CHAOS_LOG") {
+            cluster.environment.push(("TAPEFLOW_LOG".into(), log.clone()));
+            cluster.environment.push(("RUST_LOG".into(), log));
+        }
         cluster.restart = true;
         let state = cluster.folder.path().join("state");
         cluster.environment.push(("TAPEFLOW_STATE".to_string(), state.to_string_lossy().into_owned()));
-        let disk = settings.deck.contains(&Kind::Disk).then(|| Disk::mount(&state).expect("it was mounted before"));
+        let disk = settings.disk.then(|| Disk::mount(&state).expect("it was mounted before"));
         let job = format!("chaos_{number}");
         let brokers = servers.kafka.address();
         let places = Places {
@@ -122,12 +134,15 @@ impl<'a> Segment<'a> {
             if self.landed.len() >= left {
                 break;
             }
+            // Of the processes that are stopped half are replaced.
+            let replaced = kind == Kind::Stop && self.random.random_bool(0.5);
+            let kind = if replaced { Kind::Replace } else { kind };
             self.strike(kind)?;
         }
         Ok(())
     }
 
-    /// Lets a fault land while rows flow, and waits until the outputs have all that was written before it.
+    /// Lets a fault land while rows flow, and waits until what was written in the half second after it is in the topic.
     fn strike(&mut self, kind: Kind) -> Result<(), String> {
         loop {
             self.wait_until("rows flow again", Segment::flows)?;
@@ -140,8 +155,8 @@ impl<'a> Segment<'a> {
         // Of two kills the first is one like others.
         self.landed(if kind == Kind::Again { Kind::Kill } else { kind });
         self.act(kind);
-        self.wait_until("what was written before is in the topic", |this| this.tail.reached().is_some())?;
-        let recovered = self.tail.reached();
+        self.wait_until("the outputs have what came just after", |this| this.recovered(kind, first).is_some())?;
+        let recovered = self.recovered(kind, first);
         self.landed[first..].iter_mut().for_each(|landing| landing.recovered = recovered);
         let Landing { at, rate, .. } = self.landed[first];
         let took = recovered.map_or(Duration::ZERO, |recovered| recovered.saturating_duration_since(at));
@@ -149,10 +164,19 @@ impl<'a> Segment<'a> {
         Ok(())
     }
 
+    /// When all was well again after the fault that landed as `first`.
+    fn recovered(&self, kind: Kind, first: usize) -> Option<Instant> {
+        match kind {
+            // What the table has only a checkpoint tells.
+            Kind::Database | Kind::Hang => self.aim.completed_after(self.landed[first].at),
+            _ => self.tail.reached(),
+        }
+    }
+
     /// A fault lands now.
     pub fn landed(&mut self, kind: Kind) {
         self.landed.push(Landing { kind, at: Instant::now(), rate: self.tail.rate(), recovered: None });
-        self.tail.await_rows(self.producing.written());
+        self.tail.await_rows(self.producing.written() + self.settings.rate / 2);
     }
 
     /// A third of the faults is aimed at a checkpoint that begins or becomes complete.
@@ -176,6 +200,8 @@ impl<'a> Segment<'a> {
     pub fn supervise(&mut self) {
         for index in (0..PROCESSES).filter(|index| self.absent != Some(*index)) {
             if !self.cluster.process(index).runs() {
+                // Not at once, as nobody would who supervises them.
+                sleep(RESTART);
                 self.restarts += 1;
                 self.cluster.launch(index);
             }
@@ -216,6 +242,7 @@ impl<'a> Segment<'a> {
         }
         let landed = self.landed.iter().map(|landing| landing.told(&self.aim)).collect();
         wrong.extend(self.differences(rows));
+        self.cluster.folder.disable_cleanup(!wrong.is_empty() || keeps());
         Outcome { landed, rows, checkpoints, restarts: self.restarts, wrong }
     }
 

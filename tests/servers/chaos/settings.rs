@@ -22,6 +22,10 @@ pub struct Settings {
     pub stopped: Duration,
     /// `[job] checkpoint`
     pub checkpoint: Duration,
+    /// Whether the state has a small disk of its own.
+    pub disk: bool,
+    /// The promise that is broken on purpose.
+    pub sabotage: Option<&'static str>,
 }
 
 impl Settings {
@@ -31,11 +35,13 @@ impl Settings {
         Settings {
             seed: variable("SEED", 1),
             faults: variable("FAULTS", 200),
-            deck: vec![Kill, Kill, Kill, Again, Again, Broker, Database, Stop, Disk],
-            rate: variable("RATE", 6_500),
+            deck: vec![Kill, Kill, Kill, Kill, Kill, Again, Again, Broker, Database, Stop, Disk],
+            rate: variable("RATE", 6_000),
             least: variable("LEAST", 5_000),
             stopped: Duration::from_secs(30),
             checkpoint: Duration::from_secs(3),
+            disk: true,
+            sabotage: None,
         }
     }
 
@@ -49,8 +55,16 @@ impl Settings {
             least: 300,
             stopped: Duration::from_secs(4),
             checkpoint: Duration::from_secs(1),
+            disk: false,
             ..Settings::long()
         }
+    }
+
+    /// A run of these faults, with a promise broken or none.
+    #[cfg(feature = "sabotage")]
+    pub fn control(sabotage: Option<&'static str>, deck: &[Kind]) -> Settings {
+        let (faults, deck) = (deck.len(), deck.to_vec());
+        Settings { faults, deck, sabotage, stopped: Duration::from_secs(8), ..Settings::short() }
     }
 }
 
