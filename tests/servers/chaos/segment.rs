@@ -134,12 +134,19 @@ impl<'a> Segment<'a> {
             if self.landed.len() >= left {
                 break;
             }
-            // Of the processes that are stopped half are replaced.
-            let replaced = kind == Kind::Stop && self.random.random_bool(0.5);
-            let kind = if replaced { Kind::Replace } else { kind };
+            let kind = self.variant(kind);
             self.strike(kind)?;
         }
         Ok(())
+    }
+
+    /// Of the processes that are stopped half are replaced; of the databases that are killed a third hangs before.
+    fn variant(&mut self, kind: Kind) -> Kind {
+        match kind {
+            Kind::Stop if self.random.random_bool(1.0 / 2.0) => Kind::Replace,
+            Kind::Database if self.random.random_bool(1.0 / 3.0) => Kind::Hang,
+            kind => kind,
+        }
     }
 
     /// Lets a fault land while rows flow, and waits until what was written in the half second after it is in the topic.
