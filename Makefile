@@ -1,14 +1,18 @@
 # make demo   build, and run a synthetic market through indicators: no server, nothing to configure
 # make test   all tests, against a real Kafka and a real Cassandra (JDK 17 and Maven)
 # make hostile  ten thousand hostile connections while a job runs
+# make chaos  kills, stops and hinders everything while rows flow: FAULTS=200 SEED=1, about an hour and a half
+# make chaos-control  the same harness must see promises that are broken on purpose
 # make clean  remove all that these made
 
 CARGO  ?= cargo
 BUILD  := $(CARGO) build --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
+FAULTS ?= 200
+SEED   ?= 1
 DEPS   := $(or $(TAPEFLOW_DEPS),.deps)
 
-.PHONY: help build demo test unit lint hostile servers stop bench clean
+.PHONY: help build demo test unit lint hostile chaos chaos-control servers stop bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,6 +40,19 @@ unit:
 hostile:
 	@cluster/prerequisites build
 	TAPEFLOW_HOSTILE=10000 $(CARGO) test --release --locked -- cluster::hostile
+
+CHAOS := TAPEFLOW_CHAOS_FAULTS=$(FAULTS) TAPEFLOW_CHAOS_SEED=$(SEED) $(CARGO) test --release --locked --test tapeflow
+
+# It starts servers of its own.
+chaos:
+	@cluster/prerequisites build test
+	$(CHAOS) -- --ignored --exact --nocapture servers::chaos::a_long_run
+
+# A program that can be broken does not stay where the others look for it.
+chaos-control:
+	@cluster/prerequisites build test
+	$(CHAOS) --features sabotage -- --ignored --exact --nocapture servers::chaos::a_broken_promise_is_seen; \
+	result=$$?; $(BUILD) --bins; exit $$result
 
 lint:
 	$(CARGO) fmt --check

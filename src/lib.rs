@@ -46,6 +46,7 @@ pub mod keys;
 pub mod metrics;
 pub mod operators;
 pub mod runtime;
+mod sabotage;
 pub mod server;
 pub mod sinks;
 pub mod sources;

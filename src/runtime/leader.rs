@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
+use crate::sabotage::breaks;
 use crate::state::Manifest;
 
 /// How far the horizon is ahead of the clock at most.
@@ -247,7 +248,7 @@ impl Leader {
                 }
             };
         }
-        if open.parts.len() < self.settings.processes || durable < open.boundary {
+        if open.parts.len() < self.settings.processes || (durable < open.boundary && !breaks("manifest")) {
             return None;
         }
         let Open { boundary, number, savepoint, .. } = *open;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::market::{Trade, differences, flow, lines, rows_of_lines, trades};
+use super::market::{Trade, Values, differences, flow, lines, rows_of_lines, trades};
 use crate::support::{Ended, Folder, naive};
 
 fn run_for(folder: &Folder, milliseconds: u64) {
@@ -29,13 +29,14 @@ fn market(seed: u64) -> Folder {
     folder
 }
 
-/// The means of `length` and RSIs of trades, where both begin anew with the trade `from`.
-fn computed(trades: &[Trade], length: usize, from: usize) -> BTreeMap<i64, (Option<f64>, Option<f64>)> {
-    let mut histories: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+/// The means of `length` and the other indicators of trades, where all begin anew with the trade `from`.
+fn computed(trades: &[Trade], length: usize, from: usize) -> BTreeMap<i64, Values> {
+    let mut histories: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
     let values = |(row, trade): (usize, &Trade)| {
-        let history = histories.entry(trade.symbol.clone()).or_default();
-        history.push(trade.price);
-        (row as i64, (naive::sma(history, length), naive::rsi(history, 14)))
+        let (prices, volumes) = histories.entry(trade.symbol.clone()).or_default();
+        prices.push(trade.price);
+        volumes.push(trade.volume as f64);
+        (row as i64, [naive::sma(prices, length), naive::rsi(prices, 14), naive::obv(prices, volumes)])
     };
     trades.iter().enumerate().skip(from).map(values).collect()
 }

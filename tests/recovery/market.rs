@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::array::AsArray;
+use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -11,6 +11,8 @@ use serde_json::Value as Json;
 
 use crate::support::naive;
 
+/// The columns that are compared.
+pub const COLUMNS: [&str; 3] = ["sma_5", "rsi_14", "obv"];
 pub const ROWS: usize = 12_000;
 /// Event time goes on by this much with each row.
 const STEP: i64 = 500;
@@ -21,6 +23,7 @@ pub struct Trade {
     pub symbol: String,
     pub time: i64,
     pub price: f64,
+    pub volume: i64,
 }
 
 /// The same trades for the same seed.
@@ -30,20 +33,47 @@ pub fn trades(seed: u64) -> Vec<Trade> {
     let trade = |row: usize| {
         let symbol = random.random_range(0..prices.len());
         prices[symbol] *= 1.0 + random.random_range(-0.01..0.01);
-        Trade { symbol: format!("S{symbol}"), time: START + row as i64 * STEP, price: prices[symbol] }
+        let volume = random.random_range(1..1000);
+        Trade { symbol: format!("S{symbol}"), time: START + row as i64 * STEP, price: prices[symbol], volume }
     };
     (0..ROWS).map(trade).collect()
 }
 
 pub fn lines(trades: &[Trade]) -> String {
-    let line = |(row, trade): (usize, &Trade)| {
-        let Trade { symbol, time, price } = trade;
-        format!("{{\"n\":{row},\"symbol\":\"{symbol}\",\"time\":{time},\"price\":{price}}}\n")
-    };
-    trades.iter().enumerate().map(line).collect()
+    trades.iter().enumerate().map(|(row, trade)| line(row as i64, trade) + "\n").collect()
 }
 
-/// A dataflow with every kind of operator there is; `operators_are_all_there` sees to that. It takes six seconds.
+/// The trade with the number `n`, as JSON.
+pub fn line(n: i64, trade: &Trade) -> String {
+    let Trade { symbol, time, price, volume } = trade;
+    format!("{{\"n\":{n},\"symbol\":\"{symbol}\",\"time\":{time},\"price\":{price},\"volume\":{volume}}}")
+}
+
+/// What a source of trades says of them.
+pub const TRADES: &str = r#"
+        schema = { n = "bigint", symbol = "text", time = "timestamp_us", price = "double", volume = "bigint" }
+        time = "time"
+        key = "symbol"
+"#;
+
+/// Every kind of operator there is, from the source `trades` to the node `few`; `operators_are_all_there` sees to that.
+pub const OPERATORS: &str = r#"
+        [operators.real]
+        type = "filter"
+        input = "trades"
+        when = "price > 0"
+        [operators.means]
+        type = "indicators"
+        input = "real"
+        emit = "all"
+        columns = { sma_5 = "sma(price, 5)", rsi_14 = "rsi(price, 14)", obv = "obv(price, volume)" }
+        [operators.few]
+        type = "select"
+        input = "means"
+        select = ["n", "symbol", "sma_5", "rsi_14", "obv"]
+"#;
+
+/// A dataflow of all operators over a file. It takes six seconds.
 pub fn flow(checkpoint: &str) -> String {
     format!(
         r#"
@@ -55,25 +85,11 @@ pub fn flow(checkpoint: &str) -> String {
         [sources.trades]
         type = "file"
         path = "trades.jsonl"
-        schema = {{ n = "bigint", symbol = "text", time = "timestamp_us", price = "double" }}
-        time = "time"
-        key = "symbol"
+        {TRADES}
         order = "event_time"
         lateness = "20ms"
         speed = 1
-        [operators.real]
-        type = "filter"
-        input = "trades"
-        when = "price > 0"
-        [operators.means]
-        type = "indicators"
-        input = "real"
-        emit = "all"
-        columns = {{ sma_5 = "sma(price, 5)", rsi_14 = "rsi(price, 14)" }}
-        [operators.few]
-        type = "select"
-        input = "means"
-        select = ["n", "symbol", "sma_5", "rsi_14"]
+        {OPERATORS}
         [sinks.lines]
         type = "file"
         input = "few"
@@ -86,16 +102,17 @@ pub fn flow(checkpoint: &str) -> String {
     )
 }
 
-/// A row of the output: a mean and an RSI.
-pub type Values = (Option<f64>, Option<f64>);
+/// Of a row of the output the [`COLUMNS`].
+pub type Values = [Option<f64>; COLUMNS.len()];
 
 /// What must come out, by the number of the trade.
 pub fn expected(trades: &[Trade]) -> BTreeMap<i64, Values> {
-    let mut histories: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut histories: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
     let values = |(row, trade): (usize, &Trade)| {
-        let history = histories.entry(trade.symbol.clone()).or_default();
-        history.push(trade.price);
-        (row as i64, (naive::sma(history, 5), naive::rsi(history, 14)))
+        let (prices, volumes) = histories.entry(trade.symbol.clone()).or_default();
+        prices.push(trade.price);
+        volumes.push(trade.volume as f64);
+        (row as i64, [naive::sma(prices, 5), naive::rsi(prices, 14), naive::obv(prices, volumes)])
     };
     trades.iter().enumerate().map(values).collect()
 }
@@ -107,7 +124,7 @@ pub fn differences(expected: &BTreeMap<i64, Values>, found: &[(i64, Values)]) ->
     for (number, values) in found {
         *seen.entry(*number).or_default() += 1;
         match expected.get(number) {
-            Some(wanted) if same(wanted.0, values.0) && same(wanted.1, values.1) => {}
+            Some(wanted) if same(wanted, values) => {}
             wanted => wrong.push(format!("row {number} is {values:?}, not {wanted:?}")),
         }
     }
@@ -118,11 +135,12 @@ pub fn differences(expected: &BTreeMap<i64, Values>, found: &[(i64, Values)]) ->
     wrong
 }
 
-fn same(one: Option<f64>, other: Option<f64>) -> bool {
-    match (one, other) {
+/// Whether all columns are the same, to 1e-9.
+pub fn same(one: &Values, other: &Values) -> bool {
+    one.iter().zip(other).all(|columns| match columns {
         (Some(one), Some(other)) => (one - other).abs() <= 1e-9 * one.abs().max(1.0),
         (one, other) => one == other,
-    }
+    })
 }
 
 /// The rows in all JSON lines below a folder.
@@ -131,11 +149,17 @@ pub fn rows_of_lines(folder: &Path) -> Vec<(i64, Values)> {
     for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
         let text = std::fs::read_to_string(entry.path()).expect("text");
         for line in text.lines() {
-            let row: Json = serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-            rows.push((row["n"].as_i64().expect("a number"), (row["sma_5"].as_f64(), row["rsi_14"].as_f64())));
+            rows.push(row(line.as_bytes()));
         }
     }
     rows
+}
+
+/// A row of the output, from JSON.
+pub fn row(json: &[u8]) -> (i64, Values) {
+    let row: Json =
+        serde_json::from_slice(json).unwrap_or_else(|error| panic!("{}: {error}", String::from_utf8_lossy(json)));
+    (row["n"].as_i64().expect("a number"), COLUMNS.map(|column| row[column].as_f64()))
 }
 
 /// The rows in all Parquet files of a folder that can be seen.
@@ -149,9 +173,9 @@ pub fn rows_of_lake(folder: &Path) -> Vec<(i64, Values)> {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
         for data in reader.map(|data| data.expect("rows")) {
             let numbers = data["n"].as_primitive::<Int64Type>();
-            let (means, rsis) =
-                (data["sma_5"].as_primitive::<Float64Type>(), data["rsi_14"].as_primitive::<Float64Type>());
-            rows.extend(numbers.values().iter().zip(means.iter().zip(rsis)).map(|(number, values)| (*number, values)));
+            let columns = COLUMNS.map(|column| data[column].as_primitive::<Float64Type>());
+            let values = |row: usize| columns.map(|column| column.is_valid(row).then(|| column.value(row)));
+            rows.extend(numbers.values().iter().enumerate().map(|(row, number)| (*number, values(row))));
         }
     }
     rows
@@ -173,6 +197,6 @@ fn a_difference_is_seen() {
     assert_eq!(differences(&expected, &right[1..]).len(), 1, "a gap");
     assert_eq!(differences(&expected, &[&right[..], &right[..1]].concat()).len(), 1, "a repeat");
     let mut other = right.clone();
-    other[500].1.0 = other[500].1.0.map(|mean| mean * (1.0 + 1e-8));
+    other[500].1[0] = other[500].1[0].map(|mean| mean * (1.0 + 1e-8));
     assert_eq!(differences(&expected, &other).len(), 1, "another value");
 }

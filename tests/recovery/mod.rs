@@ -5,6 +5,6 @@ mod alone;
 mod changes;
 mod cluster;
 mod late;
-mod market;
+pub mod market;
 mod rescale;
 mod savepoints;

@@ -2,6 +2,7 @@
 //! (`cluster/servers start`, then `cluster/servers env`).
 
 mod cassandra;
+mod chaos;
 mod dead_letters;
 mod end_to_end;
 mod exactly_once;

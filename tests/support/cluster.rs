@@ -59,7 +59,11 @@ impl Said {
 
 /// The program, with nothing of our environment that it would read.
 pub fn tapeflow(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tapeflow"));
+    bare(Path::new(env!("CARGO_BIN_EXE_tapeflow")), folder)
+}
+
+fn bare(program: &Path, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     std::env::vars().filter(|(name, _)| name.starts_with("TAPEFLOW_")).for_each(|(name, _)| {
         command.env_remove(name);
     });
@@ -129,6 +133,8 @@ impl Drop for Process {
 /// A cluster on this machine.
 pub struct Cluster {
     pub folder: TempDir,
+    /// What the processes run.
+    pub program: PathBuf,
     pub processes: Vec<Option<Process>>,
     pub mesh: Vec<u16>,
     pub http: Vec<u16>,
@@ -150,10 +156,16 @@ impl Cluster {
 
     /// A cluster of which nothing runs yet.
     pub fn plan(processes: usize, workers: usize) -> Cluster {
+        Cluster::plan_in(&std::env::temp_dir(), processes, workers)
+    }
+
+    /// Likewise, in a folder of its own in `parent`.
+    pub fn plan_in(parent: &Path, processes: usize, workers: usize) -> Cluster {
         let ports = || (0..processes).map(|_| free_port()).collect::<Vec<_>>();
         let (mesh, http) = (ports(), ports());
         let cluster = Cluster {
-            folder: tempfile::tempdir().expect("a folder"),
+            folder: tempfile::tempdir_in(parent).expect("a folder"),
+            program: PathBuf::from(env!("CARGO_BIN_EXE_tapeflow")),
             processes: (0..processes).map(|_| None).collect(),
             mesh,
             http,
@@ -162,9 +174,14 @@ impl Cluster {
             environment: Vec::new(),
             workers,
         };
-        let lines = cluster.mesh.iter().zip(&cluster.http).map(|(mesh, http)| format!("127.0.0.1 {mesh} {http}\n"));
-        cluster.file("hosts", &lines.collect::<String>());
+        cluster.write_hosts();
         cluster
+    }
+
+    /// Tells where each process listens. Those that begin anew read it again.
+    pub fn write_hosts(&self) {
+        let lines = self.mesh.iter().zip(&self.http).map(|(mesh, http)| format!("127.0.0.1 {mesh} {http}\n"));
+        self.file("hosts", &lines.collect::<String>());
     }
 
     /// The command that starts the process `index`.
@@ -206,7 +223,7 @@ impl Cluster {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = tapeflow(self.folder.path());
+        let mut command = bare(&self.program, self.folder.path());
         command.envs(self.environment.iter().cloned());
         if let Some(token) = self.token {
             command.env("TAPEFLOW_TOKEN", token);

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod naive;
+pub mod running;
 pub mod schema;
 
 use std::collections::BTreeMap;

@@ -22,6 +22,13 @@ pub fn rsi(prices: &[f64], period: usize) -> Option<f64> {
     Some(if gain + loss == 0.0 { 0.0 } else { 100.0 * gain / (gain + loss) })
 }
 
+/// On-balance volume: begins with the first volume, as TA-Lib's does.
+pub fn obv(prices: &[f64], volumes: &[f64]) -> Option<f64> {
+    let sign = |pair: &[f64]| f64::from(i8::from(pair[1] > pair[0]) - i8::from(pair[1] < pair[0]));
+    let changes = prices.windows(2).zip(&volumes[1..]).map(|(pair, volume)| sign(pair) * volume);
+    Some(volumes.first()? + changes.sum::<f64>())
+}
+
 /// Exponential averages of `values` from position `seed_end` on, seeded by the mean of the `period` values up to it.
 fn ema(values: &[f64], period: usize, seed_end: usize) -> Vec<f64> {
     let alpha = 2.0 / (period as f64 + 1.0);

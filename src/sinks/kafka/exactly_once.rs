@@ -21,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::kafka::{Health, Transactions};
 use crate::keys::KeyReader;
 use crate::runtime::Prepare;
+use crate::sabotage::breaks;
 use crate::sinks::{PreparedSink, Sink, SinkContext};
 use crate::sources::lanes::{PlaceColumns, Positions};
 use crate::spec::Edge;
@@ -99,6 +100,7 @@ impl ExactlyOnce {
     fn transactional_id(&self, plan: &KafkaPlan, prepare: &Prepare, slot: usize) -> String {
         let (job, sink) = (&prepare.job, &self.sink);
         match &prepare.recovery {
+            Some(recovery) if breaks("fencing") => format!("{job}-{}-{slot}", recovery.generation),
             Some(recovery) => format!("tapeflow-{}-{job}-{sink}-{slot}", recovery.job_id),
             // Others may have jobs of this name, but hardly for this topic.
             None => format!("tapeflow-{job}-{sink}-{}-{slot}", plan.topic),

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::offsets::{OnGap, Range, bounds};
 use crate::error::{Error, Result};
 use crate::kafka::Inspector;
+use crate::sabotage::breaks;
 use crate::state::Entry;
 
 /// Where a partition stands.
@@ -47,7 +48,7 @@ pub fn go_on<'a>(
         let (least, next) = bounds(inspector, topic, partition)?;
         let there = (least..=next).contains(&position.offset);
         let start = match on_gap {
-            _ if there => position.offset,
+            _ if there => position.offset + i64::from(breaks("offset")),
             OnGap::Earliest => least,
             OnGap::Latest => next,
             OnGap::Fail => {
