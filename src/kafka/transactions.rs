@@ -1,9 +1,9 @@
 //! A transactional producer: what it sends is seen as a whole or not at all, and who initialises its id next fences it.
 //!
 //! The calls block, so they belong on a thread beside the workers. Nothing is left to wait inside the client, whose
-//! `flush` looks every 100 ms: a transaction is drained first, in looks of a millisecond, and then committed.
+//! `flush` looks every 100 ms: a transaction is drained first, which its delivery reports tell, and then committed.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -18,9 +18,9 @@ use crate::error::{Error, Result};
 
 /// How long one call to the client may take before it is made again.
 const CALL: Duration = Duration::from_secs(2);
-/// How often it is looked whether the brokers have everything.
-const LOOK: Duration = Duration::from_millis(1);
-
+/// How often it is looked whether what is waited for is still wanted. (Not by polling the client, which spins where less
+/// than a millisecond of a time-out is left.)
+const LOOK: Duration = Duration::from_millis(50);
 /// After this long a call that may succeed yet is made again.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -49,7 +49,7 @@ impl Transactions {
     /// A producer with the transactional id `id`, whose transactions the brokers abort after `timeout`: it outlives an
     /// outage that is shorter. Nothing is asked of the brokers yet.
     pub fn new(connection: &Connection, id: &str, timeout: Duration, health: Health) -> Result<Self> {
-        let deliveries = Deliveries { health, failure: Arc::default() };
+        let deliveries = Deliveries { health, shared: Arc::default() };
         let timeout = timeout.as_millis().to_string();
         let own = [("transactional.id", id), ("transaction.timeout.ms", &timeout), ("linger.ms", "0")];
         let defaults = PRODUCER.iter().chain(&own).map(|(name, value)| (*name, (*value).to_string()));
@@ -74,7 +74,7 @@ impl Transactions {
 
     /// Begins a transaction.
     pub fn begin(&self) -> Result<(), Failure> {
-        *self.deliveries.failure() = None;
+        self.deliveries.state().failure = None;
         self.producer.begin_transaction().map_err(|error| self.failed(&error))
     }
 
@@ -88,11 +88,14 @@ impl Transactions {
     ) -> Result<(), Failure> {
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
         (record.key, record.payload) = (key, payload);
+        self.deliveries.state().in_flight += 1;
         while let Err((error, again)) = self.producer.send(record) {
             if error.rdkafka_error_code() != Some(Code::QueueFull) {
+                self.deliveries.state().in_flight -= 1;
                 return Err(self.failed(&error));
             }
-            self.look(wanted)?;
+            let (in_flight, _) = (self.deliveries.state().in_flight, self.check()?);
+            self.wait_while(wanted, |state| state.in_flight >= in_flight)?;
             record = again;
         }
         Ok(())
@@ -100,8 +103,8 @@ impl Transactions {
 
     /// Waits until the brokers have all that was sent. The client gives up by itself after `transaction.timeout.ms`.
     pub fn drain(&self, wanted: Wanted<'_>) -> Result<(), Failure> {
-        while self.producer.in_flight_count() > 0 {
-            self.look(wanted)?;
+        while self.deliveries.state().in_flight > 0 {
+            self.wait_while(wanted, |state| state.in_flight > 0)?;
         }
         self.check()
     }
@@ -131,8 +134,11 @@ impl Transactions {
         }
     }
 
-    fn look(&self, wanted: Wanted<'_>) -> Result<(), Failure> {
-        self.producer.poll(LOOK);
+    /// Waits for delivery reports, for a moment; what has failed ends it.
+    fn wait_while(&self, wanted: Wanted<'_>, goes_on: impl Fn(&State) -> bool) -> Result<(), Failure> {
+        let state = self.deliveries.state();
+        let waits = |state: &mut State| state.failure.is_none() && goes_on(state);
+        drop(self.deliveries.shared.delivered.wait_timeout_while(state, LOOK, waits));
         self.check()?;
         if wanted() { Ok(()) } else { Err(Failure::Unwanted) }
     }
@@ -144,7 +150,7 @@ impl Transactions {
         if let Some(reason) = self.deliveries.health.fatal() {
             return Err(Failure::Final(reason));
         }
-        self.deliveries.failure().clone().map_or(Ok(()), Err)
+        self.deliveries.state().failure.clone().map_or(Ok(()), Err)
     }
 
     /// A message that has failed is told rather than what came of it.
@@ -209,13 +215,34 @@ fn hint(error: &KafkaError) -> &'static str {
 #[derive(Clone)]
 struct Deliveries {
     health: Health,
-    /// Of the open transaction, the first.
-    failure: Arc<Mutex<Option<Failure>>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    delivered: Condvar,
+}
+
+/// The messages of a transaction.
+#[derive(Default)]
+struct State {
+    /// How many are on their way: each is told of once, also where it is thrown away.
+    in_flight: usize,
+    /// The first that has failed.
+    failure: Option<Failure>,
 }
 
 impl Deliveries {
-    fn failure(&self) -> std::sync::MutexGuard<'_, Option<Failure>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn delivered(&self, failure: Option<Failure>) {
+        let mut state = self.state();
+        state.in_flight -= 1;
+        state.failure = state.failure.take().or(failure);
+        self.shared.delivered.notify_one();
     }
 }
 
@@ -235,15 +262,18 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        let Err((error, message)) = result else { return self.health.answered() };
+        let Err((error, message)) = result else {
+            self.health.answered();
+            return self.delivered(None);
+        };
         let reason = format!("topic {}, partition {}: {error}{}", message.topic(), message.partition(), hint(error));
         let failure = match error.rdkafka_error_code() {
             // What an abort throws away has not failed.
-            Some(Code::PurgeQueue | Code::PurgeInflight) => return,
-            Some(Code::MessageTimedOut) => Failure::Passing(reason),
-            _ => Failure::Final(reason),
+            Some(Code::PurgeQueue | Code::PurgeInflight) => None,
+            Some(Code::MessageTimedOut) => Some(Failure::Passing(reason)),
+            _ => Some(Failure::Final(reason)),
         };
-        self.failure().get_or_insert(failure);
+        self.delivered(failure);
     }
 }
 
