@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::{Collector, MetricVec, MetricVecBuilder};
 use prometheus::{
@@ -101,6 +102,17 @@ static LATENCY: LazyLock<HistogramVec> = LazyLock::new(|| {
     );
     family(register_histogram_vec!(options, NODE))
 });
+static CHECKPOINTS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_checkpoints_total", "Checkpoints that were completed.", &[JOB]));
+static CHECKPOINT_BYTES: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_checkpoint_bytes_total", "Bytes of state that checkpoints have written.", &[JOB])
+});
+static CHECKPOINT_SECONDS: LazyLock<HistogramVec> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "constant, valid buckets")]
+    let buckets = exponential_buckets(0.01, 2.0, 14).expect("valid buckets");
+    let help = "From the decision to take a checkpoint to its manifest.";
+    family(register_histogram_vec!(histogram_opts!("tapeflow_checkpoint_duration_seconds", help, buckets), &[JOB]))
+});
 static BUILD: LazyLock<IntGaugeVec> = LazyLock::new(|| gauges("tapeflow_build_info", "The version.", &["version"]));
 
 /// The counters of one node on one worker.
@@ -173,6 +185,13 @@ pub fn kafka_lag(job: &str, topic: &str, partition: i32) -> IntGauge {
     LAG.with_label_values(&[job, topic, &partition.to_string()])
 }
 
+/// A checkpoint of `job` is complete: it has written so many bytes, and took so long.
+pub fn checkpoint(job: &str, bytes: u64, took: Duration) {
+    CHECKPOINTS.with_label_values(&[job]).inc();
+    CHECKPOINT_BYTES.with_label_values(&[job]).inc_by(bytes);
+    CHECKPOINT_SECONDS.with_label_values(&[job]).observe(took.as_secs_f64());
+}
+
 /// All metrics, as Prometheus reads them.
 pub fn text() -> String {
     BUILD.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
@@ -195,6 +214,7 @@ mod tests {
             meter.rows_in.inc();
             meter.latency.observe(0.5);
             kafka_lag(job, "ticks", 7).set(5);
+            checkpoint(job, 10, Duration::from_secs(1));
         }
         assert!(lines("forgotten") > 10 && text().contains("tapeflow_kafka_consumer_lag{job=\"forgotten\""));
         let kept = lines("kept");

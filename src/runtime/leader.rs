@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
+use crate::metrics;
 use crate::sabotage::breaks;
 use crate::state::Manifest;
 
@@ -233,6 +234,7 @@ impl Leader {
                     let (number, took, bytes) = (open.number, open.begun.elapsed(), open.bytes);
                     let kind = if open.full { "full " } else { "" };
                     tracing::debug!(job = self.job.name, "{kind}checkpoint {number}: {bytes} bytes, {took:.0?}");
+                    metrics::checkpoint(&self.job.name, bytes, took);
                     let savepoint = open.savepoint;
                     self.open = None;
                     Some(Decision::Complete { number, savepoint })
