@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::print::tell;
 use super::run::run_jobs;
+use super::signals::Signals;
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, Prepared, start};
 use crate::spec::{Files, Plan};
@@ -43,7 +44,7 @@ pub fn demo(args: &DemoArgs) -> Result<()> {
     let (plan, _, _) = Plan::of(&path, &text, &Files::beside(&path))?;
     let prepare = Prepare::new(&plan, 0..workers, workers);
     let prepared = Arc::new(Prepared::new(plan, &prepare, start())?);
-    let done = run_jobs(vec![prepared], workers, false);
+    let done = run_jobs(vec![prepared], workers, false, &Signals::watch()?);
     tell(format!("the dataflow file is {}; Parquet files with every row are beside it", path.display()));
     done
 }

@@ -9,6 +9,7 @@ use toml::{Table, Value};
 
 use super::brokers::{BrokersArgs, literal};
 use super::run::run_jobs;
+use super::signals::Signals;
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, Prepared, start};
 use crate::spec::{Files, Plan};
@@ -55,7 +56,7 @@ pub fn generate(args: &GenerateArgs) -> Result<()> {
     let file = dataflow(args)?;
     let (plan, _, _) = Plan::of(Path::new("generate"), &file, &Files::default())?;
     let prepare = Prepare::new(&plan, 0..1, 1);
-    run_jobs(vec![Arc::new(Prepared::new(plan, &prepare, start())?)], 1, args.json)
+    run_jobs(vec![Arc::new(Prepared::new(plan, &prepare, start())?)], 1, args.json, &Signals::watch()?)
 }
 
 /// The dataflow file that does it.

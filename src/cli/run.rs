@@ -52,6 +52,8 @@ pub fn run(args: &RunArgs) -> Result<()> {
     let workers = usize::from(args.workers);
     // All mistakes of all files come before anything is opened.
     let plans = args.files.iter().map(|file| load(file)).collect::<Result<Vec<_>>>()?;
+    // From here on a signal is a wish to end in order, also where it comes while things are being opened.
+    let signals = Signals::watch()?;
     let settings = args.http.as_ref().map(|_| Config::load(None, &Vec::new())).transpose()?;
     let access = settings.as_ref().map(Access::of).transpose()?.unwrap_or_default();
     let listener = args.http.as_ref().map(|address| listen(address, &access)).transpose()?;
@@ -76,7 +78,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         jobs.push(prepared);
     }
     let _server = listener.map(|listener| show(listener, access, &jobs, workers)).transpose()?;
-    run_jobs(jobs.clone(), workers, args.json)?;
+    run_jobs(jobs.clone(), workers, args.json, &signals)?;
     store.map_or(Ok(()), |store| forget_ended(&store, &jobs))
 }
 
@@ -122,11 +124,10 @@ fn show(listener: TcpListener, access: Access, jobs: &[Arc<Prepared>], workers: 
 }
 
 /// Runs prepared jobs to their end, with progress.
-pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool) -> Result<()> {
-    let signals = Signals::watch()?;
+pub fn run_jobs(jobs: Vec<Arc<Prepared>>, workers: usize, json: bool, signals: &Signals) -> Result<()> {
     let local = run_local(jobs, workers)?;
     let mut progress = Progress::new(local.jobs());
-    wait(&local, &mut progress, &signals);
+    wait(&local, &mut progress, signals);
     let names: Vec<String> = local.jobs().iter().map(|job| job.job.name.clone()).collect();
     let ended = local.join();
     let (totals, took) = progress.finish(&ended);

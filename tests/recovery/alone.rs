@@ -1,9 +1,8 @@
 //! One process, killed and run again with another number of workers.
 
-use std::time::Duration;
-
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use super::started;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
 use crate::support::Folder;
 
@@ -35,10 +34,9 @@ fn killed_at_any_moment_it_goes_on_from_its_last_checkpoint_with_any_number_of_w
         let mut resumed = 0;
         for run in 0..RUNS {
             let workers = random.random_range(1..=3).to_string();
-            let running = folder.start(&["run", "flow.toml", "--state", "state", "--workers", &workers], &[]);
             let kill = run + 1 < RUNS && run < 8;
+            let running = started(&folder, &["--workers", &workers], random.random_range(0..1000));
             if kill {
-                std::thread::sleep(Duration::from_millis(random.random_range(300..1500)));
                 running.signal("KILL");
             }
             let ended = running.wait();
@@ -61,8 +59,7 @@ fn killed_at_any_moment_it_goes_on_from_its_last_checkpoint_with_any_number_of_w
 fn asked_to_end_it_goes_on_where_it_was() {
     let folder = market(3, "1h");
     for workers in ["1", "3", "2"] {
-        let running = folder.start(&["run", "flow.toml", "--state", "state", "--workers", workers], &[]);
-        std::thread::sleep(Duration::from_millis(1200));
+        let running = started(&folder, &["--workers", workers], 1000);
         running.signal("INT");
         running.wait().fine();
     }
@@ -74,8 +71,7 @@ fn asked_to_end_it_goes_on_where_it_was() {
 #[test]
 fn another_dataflow_or_other_files_are_refused() {
     let folder = market(4, "100ms");
-    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
-    std::thread::sleep(Duration::from_millis(1000));
+    let running = started(&folder, &[], 500);
     running.signal("INT");
     running.wait().fine();
     let run = || folder.tapeflow(&["run", "flow.toml", "--state", "state"]);

@@ -1,14 +1,13 @@
 //! Dataflow files that were changed between two runs: nodes are known by their names.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
+use super::started;
 use super::market::{Trade, Values, differences, flow, lines, rows_of_lines, trades};
 use crate::support::{Ended, Folder, naive};
 
 fn run_for(folder: &Folder, milliseconds: u64) {
-    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
-    std::thread::sleep(Duration::from_millis(milliseconds));
+    let running = started(folder, &[], milliseconds);
     running.signal("INT");
     running.wait().fine();
 }
@@ -65,8 +64,7 @@ fn what_was_asked_to_be_forgotten_is_kept_from_then_on() {
     let before = rows_of_lines(&folder.path("lines")).len();
     folder.write("flow.toml", flow("1h").replace("sma(price, 5)", "sma(price, 6)"));
     // The same command again goes on with what fits now.
-    let running = folder.start(&["run", "flow.toml", "--state", "state", "--forget", "means"], &[]);
-    std::thread::sleep(Duration::from_millis(1000));
+    let running = started(&folder, &["--forget", "means"], 1000);
     running.signal("INT");
     running.wait().fine();
     run(&folder, &["--forget", "means"]).fine();

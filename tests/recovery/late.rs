@@ -1,10 +1,10 @@
 //! Rows that come too late for the order of event time: they have the same place whatever is killed.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
+use super::started;
 use super::market::{ROWS, Values, flow, lines, rows_of_lines, trades};
 use crate::support::Folder;
 
@@ -40,10 +40,9 @@ fn killed_at_any_moment_it_gives_the_rows_of_a_run_that_was_not() {
     let mut resumed = 0;
     loop {
         let workers = random.random_range(1..=3).to_string();
-        let running = folder.start(&["run", "flow.toml", "--state", "state", "--workers", &workers], &[]);
         let kill = resumed < 8;
+        let running = started(&folder, &["--workers", &workers], random.random_range(0..700));
         if kill {
-            std::thread::sleep(Duration::from_millis(random.random_range(300..1000)));
             running.signal("KILL");
         }
         let ended = running.wait();

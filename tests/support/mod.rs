@@ -123,6 +123,12 @@ impl Running {
         assert!(status.expect("kill").success());
     }
 
+    /// Whether it has ended; nobody has asked how yet, so that its id is still its own.
+    pub fn has_ended(&self) -> bool {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        state.expect("it was not waited for").rsplit(')').next().is_some_and(|rest| rest.starts_with(" Z"))
+    }
+
     /// Waits until it ends, not for ever.
     pub fn wait(mut self) -> Ended {
         let began = Instant::now();
