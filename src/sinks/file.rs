@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 
 use super::columns::ColumnsSpec;
-use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder, on_disk};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::formats::{write_csv, write_json_lines};
@@ -49,7 +49,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 
 impl SinkSpec for FileSpec {
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
-        let path = check.files.path(&self.path);
+        let path = on_disk(&self.path, check)?;
         let named = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv" | "tsv") => Format::Csv,
             Some("parquet") => {

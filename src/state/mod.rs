@@ -54,6 +54,7 @@ pub use manifest::{FORMAT, FileRef, Manifest, NodeState};
 pub use migrate::Migrated;
 pub use place::shown;
 pub use prune::Pruned;
+pub use remote::environment;
 pub use resume::Resume;
 pub use snapshot::{Entry, Snapshot};
 pub use store::{Store, Stored};
