@@ -5,6 +5,7 @@ mod cassandra;
 mod dead_letters;
 mod end_to_end;
 mod exactly_once;
+mod gaps;
 mod idle;
 mod kafka;
 mod options;
