@@ -212,6 +212,10 @@ impl Store {
         let mut found = self.read_bare(ABOUT).await?;
         if found.is_none() && writing {
             let bytes = wrap(FORMAT, &mine)?;
+            if let Place::Folder(folder) = &self.0.place {
+                let folder = folder.clone();
+                self.aside("begin", ABOUT, move || folder.begin()).await?;
+            }
             found = match self.write_bare(ABOUT, bytes.clone(), true).await? {
                 true => Some(bytes),
                 false => self.read_bare(ABOUT).await?,
