@@ -389,3 +389,35 @@ fn a_reader_that_has_seen_enough_ends_the_run_quietly() {
         assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(141), ""));
     }
 }
+
+#[test]
+fn a_sink_in_an_object_store_is_refused_instead_of_written_to_a_folder_of_that_name() {
+    for sink in ["file", "parquet"] {
+        let folder = Folder::new();
+        folder.write("flow.toml", endless(&format!("type = \"{sink}\"\npath = \"s3://bucket/out/\"")));
+        let ended = folder.tapeflow(&["validate", "flow.toml"]).with_code(3);
+        assert!(ended.stderr.contains("a sink writes to a disk, not to an object store"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_fetched_from_an_object_store_is_left_nowhere() {
+    let folder = Folder::new();
+    folder.write("rows.jsonl", "{\"k\": \"A\", \"t\": 1700000000000}\n");
+    let place = folder.path("rows.jsonl");
+    let flow = format!(
+        "version = 1\nname = \"fetched\"\n[sources.rows]\ntype = \"file\"\npath = \"file://{}\"\ntime = \"t\"\nkey = \"k\"\n\
+         [sinks.out]\ntype = \"console\"\ninput = \"rows\"\n",
+        place.display()
+    );
+    folder.write("flow.toml", flow);
+    // What one that was killed has left; no process has this number.
+    folder.write("temporary/tapeflow-fetched-4294967295/x/rows.jsonl", "");
+    folder.write("temporary/tapeflow-fetched-1/x/rows.jsonl", "of one that lives");
+    let temporary = folder.path("temporary");
+    let environment = [("TMPDIR", temporary.to_str().expect("text"))];
+    let ended = folder.start(&["run", "flow.toml"], &environment).wait().fine();
+    assert!(ended.stdout.contains("\"k\":\"A\""), "{}", ended.stdout);
+    let left = std::fs::read_dir(&temporary).expect("a folder").flatten().map(|entry| entry.file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["tapeflow-fetched-1"]);
+}

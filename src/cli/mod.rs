@@ -35,6 +35,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::{Level, LogFormat};
 use crate::error::Error;
+use crate::sources::forget_fetched;
 use crate::spec::Format;
 use print::say;
 
@@ -164,7 +165,9 @@ pub fn main() -> ExitCode {
         }
     };
     print::set_quiet(cli.quiet);
-    match dispatch(&cli) {
+    let done = dispatch(&cli);
+    forget_fetched();
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             print::error(&error);

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::operators::state::{POSITIONS, POSITIONS_VERSION};
 use crate::state::{Checkpoints, Draft, Entry, FileRef};
 
-/// How long it is tried to write state before the job fails: as long as a store may be away.
+/// How long it is tried to write a checkpoint before the job fails: as long as a store may be away.
 const TRY: Duration = Duration::from_secs(300);
 /// How long is waited before it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -157,11 +157,17 @@ impl Checkpointing {
     }
 
     async fn write(&self, number: u64, node: &str, worker: usize, bytes: Vec<u8>) -> Result<FileRef> {
+        let write = || self.checkpoints.write_state(number, self.generation, node, worker, bytes.clone());
+        self.patiently(number, write).await
+    }
+
+    /// Does `work` for checkpoint `number` again while the store is away.
+    pub async fn patiently<T, F: Future<Output = Result<T>>>(&self, number: u64, work: impl Fn() -> F) -> Result<T> {
         let began = tokio::time::Instant::now();
         loop {
-            let error = match self.checkpoints.write_state(number, self.generation, node, worker, bytes.clone()).await {
-                Ok(file) => return Ok(file),
-                Err(error) => error,
+            let error = match work().await {
+                Err(error @ (Error::Connect(_) | Error::TimedOut(_))) => error,
+                result => return result,
             };
             if began.elapsed() > TRY || self.job.upgrade().is_none_or(|job| job.failed()) {
                 return Err(error);

@@ -273,7 +273,8 @@ impl Leader {
         let (done, written) = channel();
         let (checkpointing, keep) = (Arc::clone(&self.checkpointing), self.settings.keep);
         let work = async move {
-            let result = checkpointing.checkpoints.commit(&manifest).await;
+            let commit = || checkpointing.checkpoints.commit(&manifest);
+            let result = checkpointing.patiently(manifest.number, commit).await;
             let pruned = result.is_ok();
             // The worker may have ended.
             let _ = done.send(result);

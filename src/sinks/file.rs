@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::RecordBatch;
 
 use super::columns::ColumnsSpec;
-use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder, on_disk};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::formats::{write_csv, write_json_lines};
@@ -49,7 +49,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 
 impl SinkSpec for FileSpec {
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
-        let path = check.files.path(&self.path);
+        let path = on_disk(&self.path, check)?;
         let named = match path.extension().and_then(|extension| extension.to_str()) {
             Some("csv" | "tsv") => Format::Csv,
             Some("parquet") => {
@@ -88,6 +88,7 @@ impl SinkPlan for FilePlan {
             false => prepare.local_workers.clone().filter(|worker| *worker == 0).collect(),
         };
         let of_no_worker = self.cut_those_of_no_worker(prepare)?;
+        self.remove_what_no_checkpoint_knows(prepare).map_err(cannot)?;
         let open = |worker| {
             let path = self.file_of(worker);
             let length = kept_length(prepare, &self.name, worker)?;
@@ -126,7 +127,7 @@ impl FilePlan {
     fn cut_those_of_no_worker(&self, prepare: &Prepare) -> Result<Vec<Entry>> {
         let mut kept = Vec::new();
         for (key, value) in prepare.positions(&self.name) {
-            let Some(worker) = key.try_into().ok().map(usize::from_be_bytes) else { continue };
+            let Some(worker) = worker(key) else { continue };
             if self.folder && worker >= prepare.workers {
                 let path = self.file_of(worker);
                 let cut = open(&path, kept_length(prepare, &self.name, worker)?);
@@ -136,6 +137,34 @@ impl FilePlan {
         }
         Ok(kept)
     }
+
+    /// A generation that was killed before its first checkpoint may have had more workers than this one: no checkpoint
+    /// tells of their files.
+    fn remove_what_no_checkpoint_knows(&self, prepare: &Prepare) -> std::io::Result<()> {
+        if !self.folder || prepare.keeping.is_none() {
+            return Ok(());
+        }
+        let known: Vec<PathBuf> =
+            prepare.positions(&self.name).filter_map(|(key, _)| Some(self.file_of(worker(key)?))).collect();
+        for path in std::fs::read_dir(&self.path)?.flatten().map(|entry| entry.path()) {
+            let of_no_worker = self.worker_of(&path).is_some_and(|worker| worker >= prepare.workers);
+            if of_no_worker && !known.contains(&path) {
+                // Another process may have been quicker.
+                let _ = std::fs::remove_file(path);
+            }
+        }
+        Ok(())
+    }
+
+    fn worker_of(&self, path: &Path) -> Option<usize> {
+        let worker = path.file_stem()?.to_str()?.strip_prefix("part-")?.parse().ok()?;
+        (self.file_of(worker) == path).then_some(worker)
+    }
+}
+
+/// The worker that an entry of a checkpoint is of.
+fn worker(key: &[u8]) -> Option<usize> {
+    key.try_into().ok().map(usize::from_be_bytes)
 }
 
 /// How long the file of `worker` was at the checkpoint that the job goes on from.

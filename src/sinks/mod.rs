@@ -17,7 +17,7 @@ mod kafka;
 mod parquet;
 mod parts;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use timely::scheduling::SyncActivator;
@@ -79,6 +79,15 @@ pub trait SinkPlan: Send + Sync {
     fn details(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// The place on disk that a sink writes to.
+fn on_disk(path: &At<String>, check: &Check<'_>) -> Option<PathBuf> {
+    if path.contains("://") {
+        check.findings.mistake(&path.span, "a sink writes to a disk, not to an object store: name a folder or a file");
+        return None;
+    }
+    Some(check.files.path(path))
 }
 
 /// Looks whether `folder` is there or can be made.

@@ -18,7 +18,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::columns::ColumnsSpec;
 use super::parts::Parts;
-use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder};
+use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec, look_for_folder, on_disk};
 use crate::batch::{Epoch, Rows};
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, epochs};
@@ -49,7 +49,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 impl SinkSpec for ParquetSpec {
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
         let projection = self.columns.plan(input, check)?;
-        let folder = check.files.path(&self.path);
+        let folder = on_disk(&self.path, check)?;
         let name = name.value.clone();
         Some(Arc::new(ParquetPlan { name, folder, rows: self.rows.max(1), every: self.every, projection }))
     }

@@ -14,6 +14,7 @@ mod outstanding;
 pub mod seq;
 pub mod shape;
 
+pub use file::forget_fetched;
 pub use kafka::OnGap;
 
 use std::path::Path;

@@ -27,12 +27,27 @@ impl Folder {
         let folder = target.parent().unwrap_or(&self.0).to_path_buf();
         let mut attempt = 1;
         loop {
-            make(&folder)?;
+            self.make_below(&folder)?;
             match write_into(&folder, &target, bytes, create) {
                 Err(error) if error.kind() == ErrorKind::NotFound && attempt < ATTEMPTS => attempt += 1,
                 result => return result,
             }
         }
+    }
+
+    /// Makes the folder itself, where it is missing.
+    pub fn begin(&self) -> Result<()> {
+        make(&self.0)
+    }
+
+    /// Makes a folder in it. Where it is gone itself, it was taken away: nothing is written in its place.
+    fn make_below(&self, folder: &Path) -> Result<()> {
+        if folder.is_dir() || folder == self.0 {
+            return Ok(());
+        }
+        let above = folder.parent().unwrap_or(&self.0);
+        self.make_below(above)?;
+        make_one(folder, above)
     }
 
     /// The content of an object.
@@ -147,6 +162,10 @@ fn make(folder: &Path) -> Result<()> {
     }
     let above = folder.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make(above)?;
+    make_one(folder, above)
+}
+
+fn make_one(folder: &Path, above: &Path) -> Result<()> {
     match fs::create_dir(folder) {
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
         result => result.and_then(|()| sync(above)),
@@ -172,6 +191,8 @@ mod tests {
         let temporary = tempfile::tempdir().expect("a folder");
         let folder = Folder(temporary.path().join("not/there/yet"));
         assert_eq!((names(&folder, ""), folder.read("a/b").expect("nothing")), (vec![], None));
+        assert!(folder.write("a/b", b"1", false).is_err() && !folder.0.exists(), "it may have been taken away");
+        folder.begin().expect("made");
         assert!(folder.write("a/b", b"1", false).expect("written"));
         // What a crash leaves between writing and renaming, and after the link of a created one.
         fs::write(folder.0.join("a/.b.0123.tmp"), b"hal").expect("left over");

@@ -56,6 +56,7 @@ pub use manifest::{FORMAT, FileRef, Manifest, NodeState, SourceAt};
 pub use migrate::Migrated;
 pub use place::shown;
 pub use prune::Pruned;
+pub use remote::environment;
 pub use resume::Resume;
 pub use snapshot::{Entry, Snapshot};
 pub use store::{Store, Stored};

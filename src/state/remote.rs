@@ -33,11 +33,8 @@ impl Remote {
     pub fn open(url: &str, options: &BTreeMap<String, String>) -> Result<Remote, String> {
         let url = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
         known(scheme(&url), options)?;
-        // The stores' keys have short names, too, and a variable `TOKEN` need not be meant for them.
-        let ours = |(name, _): &(String, String)| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-        let environment = std::env::vars().map(|(name, value)| (name.to_lowercase(), value)).filter(ours);
         let given = options.iter().map(|(name, value)| (name.to_lowercase(), value.clone()));
-        let all = [("timeout".to_string(), TIMEOUT.to_string())].into_iter().chain(environment).chain(given);
+        let all = [("timeout".to_string(), TIMEOUT.to_string())].into_iter().chain(environment()).chain(given);
         let (store, prefix) = object_store::parse_url_opts(&url, all).map_err(|error| error.to_string())?;
         Ok(Remote { store, prefix })
     }
@@ -101,6 +98,13 @@ impl Remote {
             result => result,
         }
     }
+}
+
+/// The variables of the environment that are meant for object stores.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    // The stores' keys have short names, too, and a variable `TOKEN` need not be meant for them.
+    let ours = |(name, _): &(String, String)| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    std::env::vars().map(|(name, value)| (name.to_lowercase(), value)).filter(ours)
 }
 
 fn scheme<T: std::fmt::Display>(url: &T) -> String {

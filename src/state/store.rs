@@ -117,6 +117,7 @@ impl Store {
     async fn write(&self, path: &str, bytes: Vec<u8>, create: bool) -> Result<bool> {
         writable(path)?;
         self.known(true).await?;
+        self.still_there().await?;
         let bytes = match &self.0.key {
             None => bytes,
             Some(key) => key.seal(path, &bytes).map_err(of_file(path))?,
@@ -162,6 +163,7 @@ impl Store {
             good(prefix)?;
         }
         self.known(false).await?;
+        self.still_there().await?;
         let mut found = match &self.0.place {
             Place::Remote(remote) => self.within("list", prefix, remote.list(prefix)).await?,
             Place::Folder(folder) => {
@@ -210,6 +212,10 @@ impl Store {
         let mut found = self.read_bare(ABOUT).await?;
         if found.is_none() && writing {
             let bytes = wrap(FORMAT, &mine)?;
+            if let Place::Folder(folder) = &self.0.place {
+                let folder = folder.clone();
+                self.aside("begin", ABOUT, move || folder.begin()).await?;
+            }
             found = match self.write_bare(ABOUT, bytes.clone(), true).await? {
                 true => Some(bytes),
                 false => self.read_bare(ABOUT).await?,
@@ -233,6 +239,17 @@ impl Store {
                 Ok(())
             }
         }
+    }
+
+    /// Where a folder was mounted and is not any more, another one is seen: nothing is to be written there, and what it
+    /// lacks is not missing.
+    async fn still_there(&self) -> Result<()> {
+        let Place::Folder(Folder(folder)) = &self.0.place else { return Ok(()) };
+        if !self.0.checked.initialized() {
+            return Ok(());
+        }
+        let about = folder.join(ABOUT);
+        self.aside("find", ABOUT, move || std::fs::metadata(about).map(drop)).await
     }
 
     fn refused(&self, why: &str, remedy: &str) -> Error {

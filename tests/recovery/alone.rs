@@ -2,21 +2,22 @@
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::started;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use crate::support::Folder;
+use super::started;
+use crate::support::cluster::wait_until;
+use crate::support::{Folder, newest_checkpoint};
 
 /// How often a run may be disturbed.
 const RUNS: usize = 40;
 
-fn market(seed: u64, checkpoint: &str) -> Folder {
+pub fn market(seed: u64, checkpoint: &str) -> Folder {
     let folder = Folder::new();
     folder.write("trades.jsonl", lines(&trades(seed)));
     folder.write("flow.toml", flow(checkpoint));
     folder
 }
 
-fn check(folder: &Folder, seed: u64, what: &str) {
+pub fn check(folder: &Folder, seed: u64, what: &str) {
     let expected = expected(&trades(seed));
     for (name, found) in [("lines", rows_of_lines(&folder.path("lines"))), ("lake", rows_of_lake(&folder.path("lake")))]
     {
@@ -66,6 +67,18 @@ fn asked_to_end_it_goes_on_where_it_was() {
     let ended = folder.tapeflow(&["run", "flow.toml", "--state", "state"]).fine();
     assert!(ended.stderr.contains("goes on from checkpoint 3"), "{}", ended.stderr);
     check(&folder, 3, "stopped three times");
+}
+
+#[test]
+fn what_a_run_with_more_workers_has_written_before_its_first_checkpoint_goes() {
+    let folder = market(9, "100ms");
+    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
+    wait_until("there are checkpoints", || newest_checkpoint(&folder.path("state"), "market") > Some(3));
+    running.signal("KILL");
+    running.wait();
+    folder.write("lines/part-2.jsonl", folder.read("lines/part-0.jsonl"));
+    folder.tapeflow(&["run", "flow.toml", "--state", "state", "--workers", "2"]).fine();
+    check(&folder, 9, "three workers had no checkpoint");
 }
 
 #[test]

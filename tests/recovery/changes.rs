@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::started;
 use super::market::{Trade, Values, differences, flow, lines, rows_of_lines, trades};
+use super::started;
 use crate::support::{Ended, Folder, naive};
 
 fn run_for(folder: &Folder, milliseconds: u64) {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
-use super::started;
 use super::market::{ROWS, Values, flow, lines, rows_of_lines, trades};
+use super::started;
 use crate::support::Folder;
 
 /// How many neighbours change places: three times as many as the lateness allows for.

@@ -2,6 +2,7 @@
 //! recomputation finds which shares no code with tapeflow.
 
 mod alone;
+mod away;
 mod changes;
 mod cluster;
 mod late;

@@ -6,6 +6,7 @@ mod chaos;
 mod dead_letters;
 mod end_to_end;
 mod exactly_once;
+mod gaps;
 mod idle;
 mod kafka;
 mod options;

@@ -178,6 +178,13 @@ impl Ended {
     }
 }
 
+/// The number of the newest checkpoint of a job.
+pub fn newest_checkpoint(state: &Path, job: &str) -> Option<u64> {
+    let jobs = std::fs::read_dir(state.join("jobs").join(job)).ok()?.flatten();
+    let numbers = jobs.filter_map(|job| std::fs::read_dir(job.path()).ok()).flatten().flatten();
+    numbers.filter_map(|item| item.file_name().to_str()?.parse().ok()).max()
+}
+
 /// JSON lines as rows.
 pub fn rows(lines: &str) -> Vec<Row> {
     let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));

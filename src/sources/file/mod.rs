@@ -12,6 +12,8 @@ mod remote;
 mod splits;
 mod text;
 
+pub use remote::forget as forget_fetched;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,7 +12,10 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use super::splits::{Found, hive_partitions};
 use crate::error::{Error, Result};
 use crate::runtime::blocking;
+use crate::state::environment;
 
+/// What the names of folders begin with in which processes keep what they have fetched.
+const FETCHED_BY: &str = "tapeflow-fetched-";
 /// Everything about an object store is over after this long, or has failed.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -42,13 +45,9 @@ pub fn fetch(url: &str) -> Result<Vec<Found>> {
 async fn fetch_all(url: String) -> Result<Vec<Found>> {
     let failed = |error: object_store::Error| Error::connect(format!("{url}: {error}"));
     let place = url.parse().map_err(|error| Error::Usage(format!("{url}: {error}")))?;
-    let environment = std::env::vars().map(|(name, value)| (name.to_lowercase(), value));
-    let (store, prefix) = object_store::parse_url_opts(&place, environment).map_err(failed)?;
-    let folder = std::env::temp_dir().join(format!(
-        "tapeflow-{}-{:x}",
-        std::process::id(),
-        xxhash_rust::xxh3::xxh3_64(url.as_bytes())
-    ));
+    let (store, prefix) = object_store::parse_url_opts(&place, environment()).map_err(failed)?;
+    remove_left_over();
+    let folder = folder(std::process::id()).join(format!("{:x}", xxhash_rust::xxh3::xxh3_64(url.as_bytes())));
     let mut objects: Vec<_> = match store.head(&prefix).await {
         Ok(object) => vec![object],
         Err(_) => store.list(Some(&prefix)).try_collect().await.map_err(failed)?,
@@ -61,6 +60,31 @@ async fn fetch_all(url: String) -> Result<Vec<Found>> {
         found.push(Found { path, name, bytes: object.size, partitions: hive_partitions(object.location.as_ref()) });
     }
     Ok(found)
+}
+
+/// Where a process keeps what it has fetched.
+fn folder(process: u32) -> PathBuf {
+    std::env::temp_dir().join(format!("{FETCHED_BY}{process}"))
+}
+
+/// Removes what this process has fetched: nobody reads it any more.
+pub fn forget() {
+    if FETCHED.lock().unwrap_or_else(PoisonError::into_inner).take().is_some() {
+        // What cannot be removed now is removed by the next process that fetches.
+        let _ = std::fs::remove_dir_all(folder(std::process::id()));
+    }
+}
+
+/// Removes what processes have fetched that were killed.
+fn remove_left_over() {
+    for entry in std::fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FETCHED_BY)?.parse::<u32>().ok());
+        if process.is_some_and(|process| !PathBuf::from(format!("/proc/{process}")).exists()) {
+            // Another process may be quicker.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 async fn download(
