@@ -62,7 +62,7 @@ pub fn up(args: &UpArgs) -> Result<()> {
         match Size::take(&wanted)? {
             Some(next) if !signals.seen() => {
                 // Jobs go on from their last checkpoint, however the processes have ended.
-                ended.unwrap_or_else(|error| warn(error));
+                ended.unwrap_or_else(warn);
                 tell(format!("the cluster begins anew with {next}"));
                 size = next;
             }

@@ -38,7 +38,7 @@ pub async fn write_down(kept: &Kept, start: Epoch, begins: Vec<Begin>) -> Result
     for Begin { node, entries } in begins {
         together.entry(node).or_default().extend(entries);
     }
-    let number = kept.number();
+    let number = kept.first;
     for (node, entries) in together.into_iter().filter(|(_, entries)| !entries.is_empty()) {
         let bytes = Draft::of(0, &entries).encode(POSITIONS, POSITIONS_VERSION);
         let (checkpoints, generation) = (&kept.checkpointing.checkpoints, kept.settings.generation);

@@ -133,20 +133,13 @@ pub struct Prepared {
 /// The checkpoints of a job that is prepared.
 pub struct Kept {
     /// The number of the checkpoint that says where it begins.
-    first: u64,
+    pub first: u64,
     /// Takes the state of its nodes.
     pub checkpointing: Arc<Checkpointing>,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
     /// What its leader has to know.
     pub settings: Settings,
-}
-
-impl Kept {
-    /// The number of the checkpoint that says where the job begins.
-    pub fn number(&self) -> u64 {
-        self.first
-    }
 }
 
 impl Prepared {
