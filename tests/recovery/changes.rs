@@ -28,7 +28,6 @@ fn market(seed: u64) -> Folder {
     folder
 }
 
-<<<<<<< ours
 /// The means of `length` and the other indicators of trades, where all begin anew with the trade `from`.
 fn computed(trades: &[Trade], length: usize, from: usize) -> BTreeMap<i64, Values> {
     let mut histories: BTreeMap<String, (Vec<f64>, Vec<f64>)> = BTreeMap::new();
@@ -37,15 +36,6 @@ fn computed(trades: &[Trade], length: usize, from: usize) -> BTreeMap<i64, Value
         prices.push(trade.price);
         volumes.push(trade.volume as f64);
         (row as i64, [naive::sma(prices, length), naive::rsi(prices, 14), naive::obv(prices, volumes)])
-=======
-/// The means of `length` and RSIs of trades, where both begin anew with the trade `from`.
-fn computed(trades: &[Trade], length: usize, from: usize) -> BTreeMap<i64, (Option<f64>, Option<f64>)> {
-    let mut histories: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    let values = |(row, trade): (usize, &Trade)| {
-        let history = histories.entry(trade.symbol.clone()).or_default();
-        history.push(trade.price);
-        (row as i64, (naive::sma(history, length), naive::rsi(history, 14)))
->>>>>>> theirs
     };
     trades.iter().enumerate().skip(from).map(values).collect()
 }
