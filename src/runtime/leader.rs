@@ -227,7 +227,7 @@ impl Leader {
             bytes: 0,
             full,
             last,
-            savepoint: std::mem::take(&mut self.savepoint),
+            savepoint: std::mem::take(&mut self.savepoint) || (last && self.job.saves_last()),
         });
         self.number
     }
