@@ -8,7 +8,7 @@ mod jobs;
 mod stalls;
 mod strangers;
 mod tls;
-mod up;
+pub mod up;
 
 /// A market of `seconds` of event time, as fast as it goes, through indicators into `sink`.
 fn market(name: &str, seconds: u32, sink: &str) -> String {

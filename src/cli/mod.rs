@@ -18,6 +18,7 @@ mod progress;
 mod records;
 mod remote;
 mod replay;
+mod rescale;
 mod run;
 mod savepoint;
 mod signals;
@@ -131,6 +132,8 @@ enum Command {
     Stop(jobs::StopArgs),
     /// Take a savepoint of a job that goes on running: a checkpoint that is kept.
     Savepoint(savepoint::SavepointArgs),
+    /// Let a cluster go on with another number of processes and workers.
+    Rescale(rescale::RescaleArgs),
     /// Look at the rows that leave a node of a running job.
     Tap(tap::TapArgs),
     /// Make certificates to try things with: an authority, and what it signs.
@@ -219,6 +222,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
         Command::Savepoint(args) => savepoint::savepoint(args),
+        Command::Rescale(args) => rescale::rescale(args),
         Command::Tap(args) => tap::tap(args),
         Command::Certs(args) => certs::certs(args),
         Command::Checkpoint(command) => checkpoint::checkpoint(command),

@@ -9,12 +9,13 @@ use std::process::Command;
 
 use clap::Args;
 
-use super::print::{say, tell};
+use super::print::{say, tell, warn};
 use super::signals::Signals;
 use super::supervise::{Children, supervise};
 use crate::config::{Address, Config, new_token};
 use crate::error::{Error, Result};
 use crate::runtime::hosts::Host;
+use crate::runtime::size::Size;
 
 /// Where free ports are looked for.
 const PORTS: std::ops::Range<u16> = 7070..9070;
@@ -37,7 +38,7 @@ pub struct UpArgs {
     folder: PathBuf,
 }
 
-/// Starts the processes and keeps them running until a signal comes.
+/// Starts the processes and keeps them running until a signal comes; where another size of the cluster is asked for, anew.
 pub fn up(args: &UpArgs) -> Result<()> {
     let signals = Signals::watch()?;
     let folder = &args.folder;
@@ -45,27 +46,50 @@ pub fn up(args: &UpArgs) -> Result<()> {
     std::fs::create_dir_all(folder).map_err(cannot)?;
     let folder = &folder.canonicalize().map_err(cannot)?;
     let _lock = lock(folder)?;
-    let hosts = hosts(args)?;
     write_token(&folder.join("token")).map_err(cannot)?;
-    let lines = hosts.iter().map(|host| format!("{} {} {}\n", host.mesh.host, host.mesh.port, host.http.port));
-    std::fs::write(folder.join("hosts"), lines.collect::<String>()).map_err(cannot)?;
     let settings = folder.join("tapeflow.toml");
     if !settings.exists() {
         std::fs::write(&settings, "token_file = \"token\"\n").map_err(cannot)?;
     }
     // Mistakes in them are told here, not by every process.
     let config = Config::load(Some(&settings), &Vec::new())?;
+    // One that was asked for and not begun is forgotten: the command line says how large the cluster is.
+    let wanted = folder.join("size");
+    Size::take(&wanted)?;
+    let mut size = Size { processes: args.processes, workers: args.workers };
+    loop {
+        let ended = one_size(args.port, size, folder, &config, &signals);
+        match Size::take(&wanted)? {
+            Some(next) if !signals.seen() => {
+                // Jobs go on from their last checkpoint, however the processes have ended.
+                ended.unwrap_or_else(warn);
+                tell(format!("the cluster begins anew with {next}"));
+                size = next;
+            }
+            _ => return ended,
+        }
+    }
+}
+
+/// Runs a cluster of this size to its end.
+fn one_size(port: Option<u16>, size: Size, folder: &Path, config: &Config, signals: &Signals) -> Result<()> {
+    let hosts = hosts(port, size.processes)?;
+    let lines = hosts.iter().map(|host| format!("{} {} {}\n", host.mesh.host, host.mesh.port, host.http.port));
+    let cannot = |error: std::io::Error| Error::Usage(format!("cannot write in {}: {error}", folder.display()));
+    std::fs::write(folder.join("hosts"), lines.collect::<String>()).map_err(cannot)?;
     let scheme = if config.tls.value.is_some() { "https" } else { "http" };
     for (index, host) in hosts.iter().enumerate() {
         say(&format!("process {index}: {scheme}://{}\n", host.http))?;
     }
+    let settings = folder.join("tapeflow.toml");
     tell(format!(
         "for example: tapeflow list --config {} --at {}; Ctrl-C ends them all",
         settings.display(),
         hosts[0].http
     ));
-    let commands = (0..hosts.len()).map(|index| command(args, folder, &hosts, index)).collect::<Result<Vec<_>>>()?;
-    supervise(Children::new(commands), &signals, config.drain_timeout.value)
+    let command = |index| command(size.workers, folder, &hosts, index);
+    let commands = (0..hosts.len()).map(command).collect::<Result<Vec<_>>>()?;
+    supervise(Children::new(commands), signals, config.drain_timeout.value)
 }
 
 /// Two that write the same list of processes would tear each other apart.
@@ -82,9 +106,8 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-fn hosts(args: &UpArgs) -> Result<Vec<Host>> {
-    let count = args.processes;
-    let ports: Vec<u16> = match args.port {
+fn hosts(port: Option<u16>, count: u16) -> Result<Vec<Host>> {
+    let ports: Vec<u16> = match port {
         Some(first) if first.checked_add(2 * count - 1).is_some_and(|_| first > 0) => {
             (first..=first + (2 * count - 1)).collect()
         }
@@ -112,11 +135,11 @@ fn write_token(path: &Path) -> std::io::Result<()> {
     }
 }
 
-fn command(args: &UpArgs, folder: &Path, hosts: &[Host], index: usize) -> Result<Command> {
+fn command(workers: u16, folder: &Path, hosts: &[Host], index: usize) -> Result<Command> {
     let mut command = Command::new(std::env::current_exe().map_err(Error::run)?);
     command.arg("worker").arg("--hosts").arg(folder.join("hosts")).arg("--config").arg(folder.join("tapeflow.toml"));
-    command.args(["--index", &index.to_string(), "--workers", &args.workers.to_string()]);
+    command.args(["--index", &index.to_string(), "--workers", &workers.to_string()]);
     command.args(["--http", &hosts[index].http.to_string(), "--mesh", &hosts[index].mesh.to_string()]);
-    command.args(["--parent", &std::process::id().to_string()]);
+    command.args(["--parent", &std::process::id().to_string()]).arg("--size-file").arg(folder.join("size"));
     Ok(command)
 }

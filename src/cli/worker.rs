@@ -47,6 +47,9 @@ pub struct WorkerArgs {
     /// The process that started this one: when it is gone, this one ends.
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<u32>,
+    /// Where that process looks for another size of the cluster when all have ended.
+    #[arg(long, value_name = "FILE", hide = true)]
+    size_file: Option<PathBuf>,
     #[command(flatten)]
     settings: ConfigArgs,
 }
@@ -74,6 +77,7 @@ pub fn worker(args: &WorkerArgs, config: &Config) -> Result<()> {
     let cluster = config.cluster.value.clone();
     let mut process = Process::new(cluster, index, hosts, workers, build_id()?);
     process.stall_timeout = config.stall_timeout.value;
+    process.size_file.clone_from(&args.size_file);
     let process = Arc::new(process);
     let access = Access::of(config)?;
     let http = listen(config.http.given().unwrap_or(&own.http), &access)?;

@@ -27,6 +27,7 @@ mod rehearse;
 mod render;
 mod resume;
 mod run;
+pub mod size;
 pub mod standing;
 pub mod system;
 pub mod tap;

@@ -1,12 +1,14 @@
 //! One process of a cluster: what its workers, its control plane and its signals share.
 
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::hosts::Host;
 use super::links::Links;
+use super::size::Size;
 use super::{
     Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
 };
@@ -39,6 +41,8 @@ pub struct Process {
     pub links: Arc<Links>,
     /// What does not move for so long is told.
     pub stall_timeout: Duration,
+    /// Where the supervisor looks for another size, if it does.
+    pub size_file: Option<PathBuf>,
     /// Whether it runs the files it was started with, and no others.
     alone: bool,
     run: OnceLock<(String, u64)>,
@@ -62,6 +66,7 @@ impl Process {
             commands: Commands::default(),
             links: Arc::new(Links::new(index)),
             stall_timeout: STALL,
+            size_file: None,
             alone: false,
             run: OnceLock::new(),
             waiting: Mutex::new("not all processes are connected yet".to_string()),
@@ -96,6 +101,11 @@ impl Process {
             () if self.ending().is_some() => Some("the cluster ends"),
             () => None,
         }
+    }
+
+    /// How large the cluster is.
+    pub fn size(&self) -> Size {
+        Size { processes: self.hosts.len() as u16, workers: self.workers as u16 }
     }
 
     /// The workers of this process, by their index in the cluster.

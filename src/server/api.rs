@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::runtime::State;
+use crate::runtime::size::Size;
 use crate::sources::OnGap;
 use crate::spec::Mistake;
 
@@ -89,6 +90,36 @@ pub struct Savepoint {
     pub id: String,
     /// The number of the checkpoint.
     pub savepoint: u64,
+}
+
+/// `POST /api/v1/cluster/size`: what is not given stays as it is.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RescaleRequest {
+    /// How many processes.
+    #[serde(default)]
+    pub processes: Option<u16>,
+    /// How many workers each of them has.
+    #[serde(default)]
+    pub workers: Option<u16>,
+}
+
+/// The answer to it.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Rescaled {
+    /// The size that the cluster had.
+    pub before: Size,
+    /// The size that was asked for.
+    pub size: Size,
+    /// The generation that had the size before.
+    pub generation: u64,
+    /// The process that was asked.
+    pub process: u16,
+    /// Whether the cluster begins anew by itself; otherwise nothing was ended.
+    pub supervised: bool,
+    /// What was taken of the jobs, where it does not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub savepoints: Vec<Savepoint>,
 }
 
 /// The answer to `GET /api/v1/jobs`.

@@ -12,6 +12,7 @@ mod peers;
 mod problem;
 mod reports;
 mod request;
+mod rescale;
 mod routes;
 mod saved;
 mod savepoint;
@@ -22,7 +23,9 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 pub use access::{Access, Role};
-pub use api::{FromJob, JobReport, Jobs, Mode, NodeReport, Savepoint, SubmitRequest, Submitted};
+pub use api::{
+    FromJob, JobReport, Jobs, Mode, NodeReport, RescaleRequest, Rescaled, Savepoint, SubmitRequest, Submitted,
+};
 pub use client::Client;
 pub use problem::Problem;
 pub use routes::ANSWER;

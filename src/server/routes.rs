@@ -9,6 +9,7 @@
 //! | GET, POST | `/api/v1/jobs` | all jobs; submit one |
 //! | GET, DELETE | `/api/v1/jobs/NAME` | how it is doing; stop it, `?savepoint=true` with a savepoint |
 //! | POST | `/api/v1/jobs/NAME/savepoints` | takes a savepoint; the job goes on |
+//! | POST | `/api/v1/cluster/size` | another number of processes and workers |
 //! | GET | `/api/v1/jobs/NAME/graph?format=` | `json`, `text`, `mermaid` or `dot` |
 //! | GET | `/api/v1/jobs/NAME/nodes/NODE/tap?limit=` | rows as they leave the node, a JSON object a line |
 //!
@@ -29,7 +30,7 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
-use super::{App, Problem, Role, SubmitRequest, health, live, reports, savepoint, submit};
+use super::{App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, savepoint, submit};
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
 use crate::spec::{Format, explain};
@@ -92,8 +93,13 @@ async fn answer(
         (&Method::GET, ["api", "v1", "jobs", name, "nodes", node, "tap"]) => {
             live::everywhere(app, &known(app, name)?, node, request.query("limit"))
         }
+        (&Method::POST, ["api", "v1", "cluster", "size"]) => {
+            let rescaled = rescale::rescale(app, request.body::<RescaleRequest>(body).await?).await?;
+            Ok(with_status(as_json(&rescaled), StatusCode::ACCEPTED).into_response())
+        }
         (_, ["internal", "v1", rest @ ..]) => internal(app, request, rest, body).await,
         (_, ["metrics" | "version"]) => only(request, &[Method::GET]).and_then(|()| nothing(request)),
+        (_, ["api", "v1", "cluster", "size"]) => only(request, &[Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs"]) => only(request, &[Method::GET, Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs", _, "savepoints"]) => only(request, &[Method::POST]).and_then(|()| nothing(request)),
         (_, ["api", "v1", "jobs", _]) => only(request, &[Method::GET, Method::DELETE]).and_then(|()| nothing(request)),

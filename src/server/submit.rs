@@ -49,7 +49,7 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
         }
     }
     match (&from, app.process.state()) {
-        (Some(from), _) => go_on(app, &name, from, &mut submission).await?,
+        (Some(from), _) => take_over(app, &name, from, &mut submission).await?,
         (None, Some(state)) => submission.number = state.greatest_number(&name).await?,
         (None, None) => {}
     }
@@ -74,7 +74,7 @@ pub async fn put(app: &Arc<App>, name: &str, submission: Submission) -> Result<(
 }
 
 /// The job takes the id and the state of another, or of its own past.
-async fn go_on(app: &App, name: &str, from: &FromJob, submission: &mut Submission) -> Result<()> {
+async fn take_over(app: &App, name: &str, from: &FromJob, submission: &mut Submission) -> Result<()> {
     let state = app.process.state().ok_or_else(|| no_state("there is nothing to go on from"))?;
     if from.job != name {
         return Err(Error::Usage(format!("`{name}` cannot go on from the state of `{}`: give it its name", from.job)));

@@ -9,23 +9,29 @@ use super::{endless, market};
 use crate::support::cluster::{Process, free_port, run, tapeflow, wait_until};
 
 /// A cluster of `processes` that `tapeflow up` has started in `folder`.
-struct Up {
-    process: Process,
+pub struct Up {
+    pub process: Process,
     port: u16,
     processes: u16,
 }
 
 impl Up {
     fn start(folder: &Path, processes: u16) -> Up {
+        Up::start_with(folder, processes, processes, |_| {})
+    }
+
+    /// With room for up to `most` processes.
+    pub fn start_with(folder: &Path, processes: u16, most: u16, more: impl FnOnce(&mut Command)) -> Up {
         // As many in a row as are taken.
-        let port = (0..).map(|_| free_port()).find(|port| (1..2 * processes).all(|_| free_port() > *port));
+        let port = (0..).map(|_| free_port()).find(|port| (1..2 * most).all(|_| free_port() > *port));
         let port = port.expect("ports");
         let mut command = tapeflow(folder);
         command.args(["up", "-n", &processes.to_string(), "--port", &port.to_string()]);
+        more(&mut command);
         Up { process: Process::spawn(command, folder.join("log")), port, processes }
     }
 
-    fn cli(&self, folder: &Path, at: u16, args: &[&str]) -> Command {
+    pub fn cli(&self, folder: &Path, at: u16, args: &[&str]) -> Command {
         let mut command = tapeflow(folder);
         let at = format!("127.0.0.1:{}", self.port + at);
         command.args(args).args(["--config", ".tapeflow/tapeflow.toml", "--at", &at]);
@@ -33,20 +39,25 @@ impl Up {
     }
 
     /// All answer, and are in generation `number`.
-    fn ready(&self, folder: &Path, number: u64) {
-        let token = fs::read_to_string(folder.join(".tapeflow/token")).unwrap_or_default();
+    pub fn ready(&self, folder: &Path, number: u64) {
+        wait_for_token(folder);
         for index in 0..self.processes {
             wait_until(&format!("process {index} is in generation {number}"), || {
-                let token = token.trim();
-                let head = format!("GET /version HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
-                let answer = crate::support::cluster::ask(self.port + index, &head, "").unwrap_or_default();
-                answer.2.contains(&format!("\"generation\":{number},"))
+                self.version(folder, index).contains(&format!("\"generation\":{number},"))
             });
         }
     }
 
+    /// What process `index` says of itself.
+    pub fn version(&self, folder: &Path, index: u16) -> String {
+        let token = fs::read_to_string(folder.join(".tapeflow/token")).unwrap_or_default();
+        let token = token.trim();
+        let head = format!("GET /version HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
+        crate::support::cluster::ask(self.port + index, &head, "").unwrap_or_default().2
+    }
+
     /// The pids of the processes that it has started.
-    fn children(&self) -> Vec<u32> {
+    pub fn children(&self) -> Vec<u32> {
         let pid = self.process.pid();
         let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()

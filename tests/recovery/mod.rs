@@ -4,4 +4,5 @@
 mod alone;
 mod cluster;
 mod market;
+mod rescale;
 mod savepoints;

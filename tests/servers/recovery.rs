@@ -1,6 +1,7 @@
 //! The main job in a cluster of three processes that are killed and stopped again and again, on real servers: a topic read
 //! committed holds every row once, in order, and a table every row with its values.
 
+use std::path::Path;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -24,11 +25,17 @@ fn seed() -> u64 {
     std::env::var("TAPEFLOW_CHAOS_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1)
 }
 
-fn start(source: &Topic, sink: &Topic, job: &str) -> Cluster {
-    let mut cluster = Cluster::plan(3, 1);
+/// A cluster that keeps state in `state`, in its own folder by default.
+fn cluster(processes: usize, workers: usize, state: Option<&Path>) -> Cluster {
+    let mut cluster = Cluster::plan(processes, workers);
     cluster.restart = true;
-    let state = cluster.folder.path().join("state");
+    let state = state.map_or_else(|| cluster.folder.path().join("state"), Path::to_path_buf);
     cluster.environment.push(("TAPEFLOW_STATE".to_string(), state.to_string_lossy().into_owned()));
+    cluster
+}
+
+fn start(source: &Topic, sink: &Topic, job: &str) -> Cluster {
+    let mut cluster = cluster(3, 1, None);
     let (brokers, cassandra) = (brokers(), std::env::var("CASSANDRA").expect("CASSANDRA names a server"));
     let (source, sink) = (&source.name, &sink.name);
     let flow = format!(
@@ -109,6 +116,39 @@ fn nothing_is_lost_and_nothing_comes_twice_whatever_is_killed() {
     assert_eq!(rows.len(), messages.len(), "rows in the topic");
     assert_means(by_symbol(rows.iter().map(Written::json)), &expected_means(&messages));
     assert_table(&cluster, &messages);
+}
+
+#[test]
+fn killed_in_the_middle_of_an_epoch_it_goes_on_with_another_number_of_workers() {
+    let (source, sink) = (Topic::new(PARTITIONS), Topic::new(PARTITIONS));
+    let messages: Vec<Written> = ticks(24_000, 40, i64::from(PARTITIONS));
+    let first = start(&source, &sink, &name("resized"));
+    let state = first.folder.path().join("state");
+    let mut clusters = vec![first];
+    scope(|scope| {
+        scope.spawn(|| {
+            for part in messages.chunks(messages.len() / PARTS) {
+                source.write(part);
+                sleep(PAUSE);
+            }
+        });
+        for (processes, workers) in [(2, 2), (1, 3), (3, 1)] {
+            let before = sink.read().len();
+            wait_until("rows are committed", || sink.read().len() > before);
+            let last = clusters.last_mut().expect("a cluster");
+            // At once: of an epoch some workers have committed their part, and others have not.
+            (0..last.processes.len()).for_each(|index| last.process(index).signal("KILL"));
+            let mut next = cluster(processes, workers, Some(&state));
+            (0..processes).for_each(|index| next.launch(index));
+            next.wait_ready();
+            clusters.push(next);
+        }
+    });
+    wait_until("all rows are in the topic", || sink.read().len() >= messages.len());
+    let rows = sink.read();
+    assert_eq!(rows.len(), messages.len(), "rows in the topic");
+    assert_means(by_symbol(rows.iter().map(Written::json)), &expected_means(&messages));
+    assert_table(&clusters[0], &messages);
 }
 
 /// The table holds as many rows of each symbol as were written, and their prices in order.
