@@ -16,10 +16,10 @@ use crate::batch::Epoch;
 use crate::config::{Address, Config};
 use crate::error::{Error, Result};
 use crate::runtime::{
-    Jobs, Keeping, LOOK as STORE, Local, Prepare, Prepared, Process, StateStore, blocking, build_id, run_local, start,
+    GoOn, Jobs, Keeping, LOOK as STORE, Local, Prepare, Prepared, Process, StateStore, blocking, build_id, run_local,
+    start,
 };
 use crate::server::{Access, Server, listen, serve};
-use crate::sources::OnGap;
 use crate::spec::Plan;
 
 /// How often progress is looked at.
@@ -40,9 +40,8 @@ pub struct RunArgs {
     /// Keep state here, a folder or s3:// gs:// az://, and go on from it when run again.
     #[arg(long, value_name = "LOCATION", env = "TAPEFLOW_STATE")]
     pub state: Option<String>,
-    /// What is done where messages that it would go on with are not there any more.
-    #[arg(long, value_enum, default_value_t)]
-    pub on_offset_gap: OnGap,
+    #[command(flatten)]
+    pub go_on: GoOn,
     /// Print what was done as JSON on stdout.
     #[arg(long)]
     pub json: bool,
@@ -68,7 +67,7 @@ pub fn run(args: &RunArgs) -> Result<()> {
         let mut prepare = Prepare::new(&plan, 0..workers, workers);
         let mut first = start();
         if let Some(store) = &store {
-            let (keeping, from) = keeping(store, &plan, args.on_offset_gap)?;
+            let (keeping, from) = keeping(store, &plan, args.go_on.clone())?;
             (prepare, first) = (prepare.keeping(keeping), from);
         }
         jobs.push(Arc::new(Prepared::new(plan, &prepare, first)?));
@@ -86,14 +85,14 @@ fn open(location: &str, workers: usize) -> Result<StateStore> {
 }
 
 /// What the job goes on from, and its first epoch.
-fn keeping(store: &StateStore, plan: &Plan, on_gap: OnGap) -> Result<(Keeping, Epoch)> {
+fn keeping(store: &StateStore, plan: &Plan, go_on: GoOn) -> Result<(Keeping, Epoch)> {
     let (store, plan) = (store.clone(), plan.clone());
     blocking(STORE, async move {
         let known = store.begin(&plan.job.name, &json!({ "run": true })).await?;
         if let Some(number) = known.from {
             print::tell(format!("{}: goes on from checkpoint {number}", plan.job.name));
         }
-        let keeping = store.keeping(&known, &plan, String::new(), on_gap).await?;
+        let keeping = store.keeping(&known, &plan, String::new(), go_on).await?;
         Ok((keeping, known.start))
     })
 }

@@ -8,9 +8,8 @@ use warp::http::Method;
 use super::print::{say_json, tell, warn};
 use super::remote::{RemoteArgs, report, wait_for};
 use crate::error::{Error, Result};
-use crate::runtime::runtime;
+use crate::runtime::{GoOn, runtime};
 use crate::server::{ANSWER, FromJob, Mode, SubmitRequest, Submitted};
-use crate::sources::OnGap;
 use crate::spec::{Files, Mistakes, Plan, Spec};
 
 /// `tapeflow submit FILE`
@@ -33,9 +32,8 @@ pub struct SubmitArgs {
     /// Go on from the state that a job of this name has left: its newest checkpoint, or the one with this number.
     #[arg(long, value_name = "NAME[@NUMBER]")]
     from: Option<FromJob>,
-    /// What is done where messages that it would go on with are not there any more.
-    #[arg(long, value_enum, default_value_t)]
-    on_offset_gap: OnGap,
+    #[command(flatten)]
+    go_on: GoOn,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -77,5 +75,6 @@ fn request(file: &Path, args: &SubmitArgs) -> Result<SubmitRequest> {
         _ => Mode::New,
     };
     let (path, schemas, from) = (file.to_path_buf(), files.taken(), args.from.clone());
-    Ok(SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap: args.on_offset_gap })
+    let GoOn { on_offset_gap, forget } = args.go_on.clone();
+    Ok(SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap, forget })
 }

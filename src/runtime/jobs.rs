@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Job, Prepare, Prepared, State};
+use super::{GoOn, Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics;
-use crate::sources::OnGap;
 use crate::spec::{Files, Mistakes, Plan};
 
 /// A prepared job that nobody has built by then is dropped.
@@ -42,9 +41,9 @@ pub struct Submission {
     /// The number that its next checkpoint comes after.
     #[serde(default)]
     pub number: u64,
-    /// What is done where messages that it would go on with are not there any more.
+    /// What is done where it cannot go on just as it was.
     #[serde(default)]
-    pub on_offset_gap: OnGap,
+    pub go_on: GoOn,
 }
 
 impl Submission {
@@ -274,7 +273,7 @@ mod tests {
             start: 1,
             from: None,
             number: 0,
-            on_offset_gap: OnGap::Fail,
+            go_on: GoOn::default(),
         }
     }
 

@@ -7,10 +7,10 @@ use serde_json::Value as Json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::{Keeping, Resumed, epochs};
+use super::fit::fit;
+use super::{GoOn, Keeping, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
-use crate::sources::OnGap;
 use crate::spec::Plan;
 use crate::state::{Checkpoints, Generation, Manifest, SavedJobs, Store};
 
@@ -141,12 +141,12 @@ impl StateStore {
     }
 
     /// What the workers of this process need of `job`.
-    pub async fn keeping(&self, job: &KnownJob, plan: &Plan, hash: String, on_gap: OnGap) -> Result<Keeping> {
+    pub async fn keeping(&self, job: &KnownJob, plan: &Plan, hash: String, go_on: GoOn) -> Result<Keeping> {
         let checkpoints = self.checkpoints(&plan.job.name, &job.id);
         let resumed = match job.from {
             None => None,
             Some(number) => {
-                let manifest = find(&checkpoints, number).await?;
+                let manifest = fit(find(&checkpoints, number).await?, plan, &go_on.forget)?;
                 let all = self.workers * self.processes;
                 let own = self.process * self.workers..(self.process + 1) * self.workers;
                 Some(Arc::new(Resumed::load(&checkpoints, manifest, own, all).await?))
@@ -162,7 +162,7 @@ impl StateStore {
             number: job.number,
             hash,
             resumed,
-            on_gap,
+            go_on,
         })
     }
 }

@@ -10,10 +10,11 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
+use super::settings::Settings;
 use super::{Job, Move, epochs, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
-use crate::state::{FORMAT, Manifest};
+use crate::state::Manifest;
 
 /// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
@@ -67,27 +68,6 @@ pub struct Leader {
     open: Option<Open>,
     /// The next checkpoint is to be a savepoint, and soon.
     savepoint: bool,
-}
-
-/// What the leader has to know of its job.
-#[derive(Clone)]
-pub struct Settings {
-    /// The job's name.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-    /// The hash of its dataflow file.
-    pub hash: String,
-    /// How many workers there are.
-    pub workers: usize,
-    /// How many processes.
-    pub processes: usize,
-    /// How often a checkpoint is taken.
-    pub every: Duration,
-    /// How many are kept.
-    pub keep: usize,
-    /// The epoch that readers count from.
-    pub origin: Epoch,
 }
 
 /// A checkpoint that is not complete yet.
@@ -267,21 +247,7 @@ impl Leader {
     }
 
     fn manifest(&self, number: u64, boundary: Epoch, savepoint: bool) -> Manifest {
-        let Settings { name, id, hash, workers, origin, .. } = &self.settings;
-        Manifest {
-            format: FORMAT,
-            job: name.clone(),
-            id: id.clone(),
-            number,
-            generation: self.checkpointing.generation,
-            boundary,
-            origin: *origin,
-            written: epochs::rfc3339(epochs::now()),
-            workers: *workers,
-            hash: hash.clone(),
-            nodes: self.chains.files().clone(),
-            savepoint,
-        }
+        self.settings.manifest(number, boundary, savepoint, self.chains.files().clone())
     }
 
     fn write(&self, manifest: Manifest) -> Receiver<Result<()>> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
-use super::leader::Settings;
-use super::{Checkpointing, Decision, Job, Recovery, Resumed, epochs};
+use super::settings::Settings;
+use super::{Checkpointing, Decision, GoOn, Job, Recovery, Resumed, epochs};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -20,7 +20,7 @@ use crate::sinks::dead_letters_kafka::in_topic;
 use crate::sources::shape::OnError;
 use crate::sources::{OnGap, PreparedSource};
 use crate::spec::{DeadLettersTo, Plan, PlannedNode, Role};
-use crate::state::Checkpoints;
+use crate::state::{Checkpoints, SourceAt};
 
 /// How long the last dead letters may take to be kept.
 const KEPT: Duration = Duration::from_secs(30);
@@ -71,7 +71,12 @@ impl Prepare {
 
     /// What is done where messages that the job would go on with are not there any more.
     pub fn on_gap(&self) -> OnGap {
-        self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.on_gap)
+        self.keeping.as_ref().map_or(OnGap::Fail, |keeping| keeping.go_on.on_offset_gap)
+    }
+
+    /// Whether what is kept of `node` and does not fit is left behind.
+    pub fn forgets(&self, node: &str) -> bool {
+        self.keeping.as_ref().is_some_and(|keeping| keeping.go_on.forget.iter().any(|forgotten| forgotten == node))
     }
 }
 
@@ -96,8 +101,8 @@ pub struct Keeping {
     pub hash: String,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
-    /// What is done where messages that it would go on with are not there any more.
-    pub on_gap: OnGap,
+    /// What is done where it cannot go on just as it was.
+    pub go_on: GoOn,
 }
 
 /// A plan whose sources and sinks are open in this process.
@@ -147,11 +152,7 @@ impl Prepared {
 
     fn keeping(self, keeping: &Keeping, workers: usize) -> Result<Prepared> {
         let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, .. } = keeping.clone();
-        let mut origin = self.start;
-        if let Some(resumed) = &resumed {
-            resumed.check(&self.plan)?;
-            origin = resumed.origin(self.start);
-        }
+        let origin = resumed.as_ref().map_or(self.start, |resumed| resumed.origin(self.start));
         let name = self.plan.job.name.clone();
         let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, number));
         if let Some(resumed) = &resumed {
@@ -159,8 +160,25 @@ impl Prepared {
         }
         let checkpointing = Checkpointing::new(checkpoints, generation, process, &job);
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
-        let settings = Settings { name, id, hash, workers, processes, every, keep, origin };
+        let (sources, sinks) = (self.sources_at(resumed.as_deref()), self.kinds_of_sinks());
+        let settings = Settings { name, id, hash, generation, workers, processes, every, keep, origin, sources, sinks };
         Ok(Prepared { job, kept: Some(Kept { checkpointing, resumed, settings }), ..self })
+    }
+
+    /// What its sources read, and from which epoch on they count: new ones from the first.
+    fn sources_at(&self, resumed: Option<&Resumed>) -> BTreeMap<String, SourceAt> {
+        let at = |(at, node): (usize, &PlannedNode)| {
+            let Role::Source(source) = &node.role else { return None };
+            let anew = self.sources.get(&at).is_none_or(|source| source.begins_anew());
+            let origin = resumed.filter(|_| !anew).and_then(|resumed| resumed.origin_of(&node.name, self.start));
+            Some((node.name.clone(), SourceAt { what: source.what(), origin: origin.unwrap_or(self.start) }))
+        };
+        self.plan.nodes.iter().enumerate().filter_map(at).collect()
+    }
+
+    fn kinds_of_sinks(&self) -> BTreeMap<String, String> {
+        let sinks = self.plan.nodes.iter().filter(|node| matches!(node.role, Role::Sink(_)));
+        sinks.map(|node| (node.name.clone(), node.kind.to_string())).collect()
     }
 
     /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.

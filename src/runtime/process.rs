@@ -226,8 +226,8 @@ impl Process {
 fn keeping(state: StateStore, submission: &Submission, plan: Plan) -> Result<Keeping> {
     let Submission { from, number, start, .. } = *submission;
     let known = KnownJob { id: submission.id.clone(), from, number, start };
-    let (hash, on_gap) = (submission.hash(), submission.on_offset_gap);
-    blocking(LOOK, async move { state.keeping(&known, &plan, hash, on_gap).await })
+    let (hash, go_on) = (submission.hash(), submission.go_on.clone());
+    blocking(LOOK, async move { state.keeping(&known, &plan, hash, go_on).await })
 }
 
 fn has_state(known: &Known) -> Result<()> {

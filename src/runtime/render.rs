@@ -122,7 +122,7 @@ impl<'s> Renderer<'_, 's> {
         let (worker, workers) = (self.scope.index(), self.scope.peers());
         let settings = &self.prepared.plan.job.settings;
         let from = self.prepared.start;
-        let start = self.prepared.kept.as_ref().map_or(from, |kept| kept.settings.origin);
+        let start = self.prepared.kept.as_ref().map_or(from, |kept| kept.settings.origin_of(&node.name));
         let stream = feed(
             self.scope,
             Feed {

@@ -3,13 +3,29 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
 use crate::batch::Epoch;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::keys::owner_of_group;
+use crate::operators::Operator;
 use crate::operators::state::POSITIONS;
-use crate::operators::{Built, Operator};
-use crate::spec::{Plan, Role};
+use crate::sources::OnGap;
 use crate::state::{Checkpoints, Entry, Manifest, Snapshot};
+
+/// What is done where a job cannot go on just as it was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Args)]
+pub struct GoOn {
+    /// What is done where messages that it would go on with are not there any more.
+    #[arg(long, value_enum, default_value_t)]
+    #[serde(default)]
+    pub on_offset_gap: OnGap,
+    /// Leave behind what is kept of this node, where it does not fit the file: the node was changed, or is gone.
+    #[arg(long, value_name = "NODE")]
+    #[serde(default)]
+    pub forget: Vec<String>,
+}
 
 /// A checkpoint that was read.
 pub struct Resumed {
@@ -35,34 +51,21 @@ impl Resumed {
         Ok(Resumed { manifest, nodes })
     }
 
-    /// Refuses a plan that cannot go on from here: one that lacks a node that has state, or computes something else
-    /// under its name.
-    pub fn check(&self, plan: &Plan) -> Result<()> {
-        for (name, state) in &self.manifest.nodes {
-            let source = name.strip_suffix(".order").unwrap_or(name);
-            let Some(node) = plan.nodes.iter().find(|node| node.name == source) else {
-                return Err(self.refuse(format!("`{source}` has state there and is not in the file any more")));
-            };
-            let Role::Operator(operator) = &node.role else { continue };
-            let Built::Keyed(operator) = operator.build() else {
-                return Err(self.refuse(format!("`{name}` has state there and is now a {} without", node.kind)));
-            };
-            let now = operator.state();
-            if (now.name.as_str(), now.version) != (&state.kind, state.version) {
-                return Err(self.refuse(format!("`{name}` was `{}` there and is `{}` now", state.kind, now.name)));
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(&self, reason: String) -> Error {
-        let Manifest { job, number, .. } = &self.manifest;
-        Error::Unsafe(format!("job `{job}` cannot go on from checkpoint {number}: {reason}"))
-    }
-
-    /// The epoch that readers count from, when the job goes on in epoch `start`.
+    /// The epoch that the job counts from when it goes on in epoch `start`.
     pub fn origin(&self, start: Epoch) -> Epoch {
-        start - (self.manifest.boundary - self.manifest.origin)
+        self.shifted(self.manifest.origin, start)
+    }
+
+    /// Likewise the readers of `source`; none where it is new.
+    pub fn origin_of(&self, source: &str, start: Epoch) -> Option<Epoch> {
+        let Manifest { sources, origin, .. } = &self.manifest;
+        // Older manifests do not name them.
+        let known = if sources.is_empty() { Some(*origin) } else { sources.get(source).map(|at| at.origin) };
+        known.map(|origin| self.shifted(origin, start))
+    }
+
+    fn shifted(&self, origin: Epoch, start: Epoch) -> Epoch {
+        start - (self.manifest.boundary - origin)
     }
 
     /// What `node` has kept where it stands.

@@ -33,6 +33,9 @@ pub struct SubmitRequest {
     /// What is done where messages that it would go on with are not there any more.
     #[serde(default)]
     pub on_offset_gap: OnGap,
+    /// What is kept of these nodes and does not fit the file is left behind.
+    #[serde(default)]
+    pub forget: Vec<String>,
 }
 
 /// What a job goes on from: `NAME` or `NAME@NUMBER`.

@@ -12,7 +12,7 @@ use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{Known, State, StateStore, Submission, no_state, start, there_already};
+use crate::runtime::{GoOn, Known, State, StateStore, Submission, no_state, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -33,10 +33,10 @@ async fn install(app: &Arc<App>, request: SubmitRequest) -> Result<Submitted> {
     if let Some(reason) = app.process.refuses() {
         return Err(Error::connect(reason));
     }
-    let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap } = request;
+    let SubmitRequest { path, text, base, schemas, mode, from, on_offset_gap, forget } = request;
+    let go_on = GoOn { on_offset_gap, forget };
     let id = Uuid::new_v4().simple().to_string();
-    let mut submission =
-        Submission { id, path, text, base, schemas, start: start(), from: None, number: 0, on_offset_gap };
+    let mut submission = Submission { id, path, text, base, schemas, start: start(), from: None, number: 0, go_on };
     let (plan, warnings) = planned(submission.clone()).await?;
     let (name, warnings) = (plan.job.name, warnings.list);
     if let Some(other) = alive(app, &name).await {

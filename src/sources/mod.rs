@@ -65,6 +65,8 @@ pub trait SourcePlan: Send + Sync {
     fn shape(&self) -> &Arc<ShapePlan>;
     /// What a message holds: how the rows of a test are read.
     fn messages(&self) -> &MessageSchema;
+    /// What it reads, in words: a source that says the same finds the same where it has left off.
+    fn what(&self) -> String;
     /// Whether it reads this file.
     fn reads(&self, _path: &Path) -> bool {
         false
@@ -79,6 +81,10 @@ pub trait SourcePlan: Send + Sync {
 pub trait PreparedSource: Send + Sync {
     /// The reader of one worker; this cannot fail.
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader>;
+    /// Whether it reads from the beginning although a checkpoint tells where it was: what it read then is not there.
+    fn begins_anew(&self) -> bool {
+        false
+    }
     /// How much there is to read for all workers together, where that is known: the unit of [`Read::Rows::extent`].
     fn extent(&self) -> Option<u64> {
         None

@@ -39,6 +39,21 @@ pub struct Manifest {
     /// The epoch that readers that cut epochs by rows count from.
     #[serde(default)]
     pub origin: u64,
+    /// The sources, by their names.
+    #[serde(default)]
+    pub sources: BTreeMap<String, SourceAt>,
+    /// The sinks, by their names: what kind of node each is.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, String>,
+}
+
+/// What is known of a source beside where its partitions stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceAt {
+    /// What it reads: positions in something else mean nothing.
+    pub what: String,
+    /// The epoch that its readers count from, where they cut epochs by rows.
+    pub origin: u64,
 }
 
 /// The state of a node: a chain of files.

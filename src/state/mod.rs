@@ -50,7 +50,7 @@ pub use format::{MAGIC, OLDEST, VERSION};
 pub use generations::Generation;
 pub use jobs::{SavedJob, SavedJobs};
 pub use journal::{Decision, Journal};
-pub use manifest::{FORMAT, FileRef, Manifest, NodeState};
+pub use manifest::{FORMAT, FileRef, Manifest, NodeState, SourceAt};
 pub use migrate::Migrated;
 pub use place::shown;
 pub use prune::Pruned;

@@ -2,6 +2,7 @@
 //! recomputation finds which shares no code with tapeflow.
 
 mod alone;
+mod changes;
 mod cluster;
 mod market;
 mod rescale;

@@ -60,7 +60,7 @@ fn manifest(checkpoints: &Checkpoints, number: u64, generation: u64, files: Vec<
         hash: "abc".to_string(),
         nodes: BTreeMap::from([("means".to_string(), node)]),
         savepoint: false,
-        origin: 0,
+        ..Manifest::default()
     }
 }
 

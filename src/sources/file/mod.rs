@@ -183,16 +183,19 @@ impl SourcePlan for FilePlan {
     fn prepare(&self, prepare: &Prepare) -> Result<Arc<dyn PreparedSource>> {
         let found = self.find()?;
         let before = prepare.positions(&self.name).find(|(key, _)| *key == FILES);
-        if before.is_some_and(|(_, files)| files != splits::fingerprint(&found).as_bytes()) {
+        let others = before.is_some_and(|(_, files)| files != splits::fingerprint(&found).as_bytes());
+        if others && !prepare.forgets(&self.name) {
             let path = self.location.display();
             return Err(Error::Unsafe(format!(
-                "`{}`: the files at {path} are not those that the checkpoint knows; put them back, or begin anew",
-                self.name
+                "`{}`: the files at {path} are not those that the checkpoint knows; put them back, or read them from the \
+                 beginning by --forget {}",
+                self.name, self.name
             )));
         }
         let splits = Arc::new(splits::cut(&found, self.format)?);
         let borders = found.iter().map(|found| Borders::new(&found.path, self.csv.delimiter)).collect();
-        Ok(Arc::new(Prepared { plan: self.clone(), found: Arc::new(found), borders: Arc::new(borders), splits }))
+        let (plan, found, borders) = (self.clone(), Arc::new(found), Arc::new(borders));
+        Ok(Arc::new(Prepared { plan, found, borders, splits, anew: others }))
     }
 
     fn shape(&self) -> &Arc<ShapePlan> {
@@ -201,6 +204,14 @@ impl SourcePlan for FilePlan {
 
     fn messages(&self) -> &MessageSchema {
         &self.messages
+    }
+
+    fn what(&self) -> String {
+        // The files themselves are known by their names and sizes; rows that are paced have epochs of their own.
+        match self.speed {
+            Speed::Max => format!("files of {}", self.format),
+            Speed::Times(times) => format!("files of {}, {times} times as fast, every {:?}", self.format, self.epoch),
+        }
     }
 
     fn reads(&self, path: &Path) -> bool {
@@ -220,9 +231,15 @@ struct Prepared {
     found: Arc<Vec<Found>>,
     borders: Arc<Vec<Borders>>,
     splits: Arc<Vec<Split>>,
+    /// They are others than those that the checkpoint knows.
+    anew: bool,
 }
 
 impl PreparedSource for Prepared {
+    fn begins_anew(&self) -> bool {
+        self.anew
+    }
+
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
         // Rows that are held until it is their time are all held in one place, in order.
         let paced = self.plan.speed != Speed::Max;

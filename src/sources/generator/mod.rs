@@ -162,6 +162,12 @@ impl SourcePlan for GeneratorPlan {
         &self.messages
     }
 
+    fn what(&self) -> String {
+        let MarketConfig { seed, symbols, rate, start, step, regular } = &self.config;
+        let kind = if *regular { "regular" } else { "random" };
+        format!("a {kind} market of seed {seed}, {symbols} symbols, {rate} ticks/s from {start} in steps of {step} ns")
+    }
+
     fn details(&self) -> Vec<String> {
         vec![format!("{} symbols, {} ticks/s, seed {}", self.config.symbols, self.config.rate, self.config.seed)]
     }

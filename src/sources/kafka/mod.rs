@@ -277,6 +277,10 @@ impl SourcePlan for KafkaPlan {
         &self.messages
     }
 
+    fn what(&self) -> String {
+        format!("topic {}", self.topic)
+    }
+
     fn details(&self) -> Vec<String> {
         let ends = if self.stop == Stop::End { " to the end" } else { "" };
         vec![
