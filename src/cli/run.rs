@@ -70,7 +70,10 @@ pub fn run(args: &RunArgs) -> Result<()> {
             let (keeping, from) = keeping(store, &plan, args.go_on.clone())?;
             (prepare, first) = (prepare.keeping(keeping), from);
         }
-        jobs.push(Arc::new(Prepared::new(plan, &prepare, first)?));
+        let prepared = Arc::new(Prepared::new(plan, &prepare, first)?);
+        let (begins, job) = (prepared.begins()?, Arc::clone(&prepared));
+        blocking(STORE, async move { job.write_down(begins).await })?;
+        jobs.push(prepared);
     }
     let _server = listener.map(|listener| show(listener, access, &jobs, workers)).transpose()?;
     run_jobs(jobs.clone(), workers, args.json)?;

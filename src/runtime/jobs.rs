@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{GoOn, Job, Prepare, Prepared, State};
+use super::{Begin, GoOn, Job, Prepare, Prepared, State};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics;
@@ -122,21 +122,22 @@ impl Jobs {
         Jobs { table: Mutex::new(table) }
     }
 
-    /// Opens everything that `submission` needs: all that may fail, fails here.
-    pub fn prepare(&self, submission: &Submission, plan: Plan, prepare: &Prepare) -> Result<()> {
+    /// Opens everything that `submission` needs: all that may fail, fails here. Where its nodes begin in this process.
+    pub fn prepare(&self, submission: &Submission, plan: Plan, prepare: &Prepare) -> Result<Vec<Begin>> {
         let name = plan.job.name.clone();
         self.reserve(&name)?;
         // A job of the same name that has ended counts no more: this one does.
         metrics::forget(&name);
         let prepared = Prepared::new(plan, prepare, submission.start).map(Arc::new);
+        let begins = prepared.as_ref().map_err(Error::clone).and_then(|prepared| prepared.begins());
         let mut table = self.lock();
         table.reserved.retain(|reserved| *reserved != name);
-        let prepared = prepared?;
+        let (prepared, begins) = (prepared?, begins?);
         prepared.job.announce_failure();
         table.forget(&name);
         let known = known(&prepared, submission.id.clone(), submission.hash());
         table.entries.push(Entry { known, prepared: Some(prepared), stage: Stage::Prepared(Instant::now()) });
-        Ok(())
+        Ok(begins)
     }
 
     fn reserve(&self, name: &str) -> Result<()> {
@@ -163,6 +164,11 @@ impl Jobs {
     /// Some process is not prepared for the job: it will not be built.
     pub fn abort(&self, id: &str) {
         self.lock().entries.retain(|entry| entry.known.id != id || entry.stage == Stage::Built);
+    }
+
+    /// The job `id`, where it is prepared.
+    pub fn prepared(&self, id: &str) -> Option<Arc<Prepared>> {
+        self.lock().entries.iter().find(|entry| entry.known.id == id)?.prepared.clone()
     }
 
     /// The prepared job, for each of the workers that build it.
@@ -277,7 +283,7 @@ mod tests {
         }
     }
 
-    fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<()> {
+    fn prepare(jobs: &Jobs, id: &str, name: &str) -> Result<Vec<Begin>> {
         let submission = submission(id, name);
         let (plan, _) = submission.plan()?;
         let prepare = Prepare { memory: 1, ..Prepare::new(&plan, 0..2, 2) };

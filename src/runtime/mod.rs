@@ -2,6 +2,7 @@
 //! ([`run_local`]) or in a cluster ([`Process`]).
 
 mod alive;
+mod begin;
 mod boundaries;
 mod build;
 mod chains;
@@ -36,6 +37,7 @@ pub mod tap;
 pub mod wire;
 mod workers;
 
+pub use begin::{Begin, write_down};
 pub use boundaries::{Boundaries, Boundary, Move};
 pub use build::build_id;
 pub use checkpointing::{Checkpointing, Part};

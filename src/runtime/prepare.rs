@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
 use super::settings::Settings;
-use super::{Checkpointing, Decision, GoOn, Job, Recovery, Resumed, epochs};
+use super::{Begin, Checkpointing, Decision, GoOn, Job, Recovery, Resumed, epochs, write_down};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -123,6 +123,8 @@ pub struct Prepared {
 
 /// The checkpoints of a job that is prepared.
 pub struct Kept {
+    /// The number of the checkpoint that says where it begins.
+    pub first: u64,
     /// Takes the state of its nodes.
     pub checkpointing: Arc<Checkpointing>,
     /// What it goes on from.
@@ -154,7 +156,8 @@ impl Prepared {
         let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, .. } = keeping.clone();
         let origin = resumed.as_ref().map_or(self.start, |resumed| resumed.origin(self.start));
         let name = self.plan.job.name.clone();
-        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, number));
+        let first = number + 1;
+        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, first));
         if let Some(resumed) = &resumed {
             job.kept(resumed.manifest.number, false);
         }
@@ -162,7 +165,7 @@ impl Prepared {
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
         let (sources, sinks) = (self.sources_at(resumed.as_deref()), self.kinds_of_sinks());
         let settings = Settings { name, id, hash, generation, workers, processes, every, keep, origin, sources, sinks };
-        Ok(Prepared { job, kept: Some(Kept { checkpointing, resumed, settings }), ..self })
+        Ok(Prepared { job, kept: Some(Kept { first, checkpointing, resumed, settings }), ..self })
     }
 
     /// What its sources read, and from which epoch on they count: new ones from the first.
@@ -179,6 +182,28 @@ impl Prepared {
     fn kinds_of_sinks(&self) -> BTreeMap<String, String> {
         let sinks = self.plan.nodes.iter().filter(|node| matches!(node.role, Role::Sink(_)));
         sinks.map(|node| (node.name.clone(), node.kind.to_string())).collect()
+    }
+
+    /// Where its sources and sinks begin, as far as this process knows it.
+    pub fn begins(&self) -> Result<Vec<Begin>> {
+        let mut begins = Vec::new();
+        for (at, node) in self.plan.nodes.iter().enumerate() {
+            let entries = match (self.sources.get(&at), self.sinks.get(&at)) {
+                (Some(source), _) => source.begins()?,
+                (None, Some(sink)) => sink.begins(),
+                (None, None) => Vec::new(),
+            };
+            begins.push(Begin { node: node.name.clone(), entries });
+        }
+        Ok(begins)
+    }
+
+    /// Writes down where all processes begin, before anything is read. To be called in one process.
+    pub async fn write_down(&self, begins: Vec<Begin>) -> Result<()> {
+        match &self.kept {
+            Some(kept) => write_down(kept, self.start, begins).await,
+            None => Ok(()),
+        }
     }
 
     /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.

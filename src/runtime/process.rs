@@ -10,10 +10,10 @@ use super::hosts::Host;
 use super::links::Links;
 use super::size::Size;
 use super::{
-    Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
+    Begin, Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
 };
 use crate::error::{Error, Result};
-use crate::spec::{Mistakes, Plan};
+use crate::spec::Plan;
 
 /// A worker that has not come round for so long is stuck.
 const STALLED: Duration = Duration::from_secs(10);
@@ -179,18 +179,17 @@ impl Process {
         standing
     }
 
-    /// The first step of an installation, in this process.
-    pub fn prepare(&self, submission: &Submission) -> Result<Mistakes> {
+    /// The first step of an installation, in this process; where the nodes of the job begin.
+    pub fn prepare(&self, submission: &Submission) -> Result<Vec<Begin>> {
         if let Some(reason) = self.refuses() {
             return Err(Error::connect(reason));
         }
-        let (plan, warnings) = submission.plan()?;
+        let (plan, _) = submission.plan()?;
         let mut prepare = Prepare::new(&plan, self.local_workers(), self.workers * self.hosts.len());
         if let Some(state) = self.state() {
             prepare = prepare.keeping(keeping(state.clone(), submission, plan.clone())?);
         }
-        self.jobs.prepare(submission, plan, &prepare)?;
-        Ok(warnings)
+        self.jobs.prepare(submission, plan, &prepare)
     }
 
     /// The second step, on all workers of the cluster.

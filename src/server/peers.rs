@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
 use warp::http::Method;
 
 use super::Access;
@@ -12,7 +14,7 @@ use super::api::JobReport;
 use super::client::{Client, Lines};
 use crate::config::Address;
 use crate::error::{Error, Result};
-use crate::runtime::{Process, Submission};
+use crate::runtime::{Begin, Process, Submission};
 
 /// The header that names the run of the cluster: what comes from another is refused.
 pub const RUN: &str = "x-tapeflow-run";
@@ -49,20 +51,26 @@ impl Peers {
         join_all(self.clients(process).into_iter().map(ask)).await
     }
 
-    /// Lets the processes `wanted` prepare a job; the first failure counts.
-    pub async fn prepare(&self, process: &Process, submission: &Submission, wanted: fn(usize) -> bool) -> Result<()> {
-        self.tell(process, "/internal/v1/prepare", Some(submission), PREPARE, wanted).await
+    /// Lets the processes `wanted` prepare a job, and asks where its nodes begin; the first failure counts.
+    pub async fn prepare(
+        &self,
+        process: &Process,
+        submission: &Submission,
+        wanted: fn(usize) -> bool,
+    ) -> Result<Vec<Begin>> {
+        let told = self.tell(process, "/internal/v1/prepare", Some(submission), PREPARE, wanted).await?;
+        Ok(told.into_iter().flat_map(|begins: Vec<Begin>| begins).collect())
     }
 
     /// Tells all of them that all are prepared.
     pub async fn commit(&self, process: &Process, id: &str) -> Result<()> {
-        self.tell::<()>(process, &format!("/internal/v1/commit/{id}"), None, SHORT, |_| true).await
+        self.tell::<(), Json>(process, &format!("/internal/v1/commit/{id}"), None, SHORT, |_| true).await.map(drop)
     }
 
     /// Tells all of them that a job will not be built.
     pub async fn abort(&self, process: &Process, id: &str) {
         // Who does not hear of it drops the job after a while.
-        let _ = self.tell::<()>(process, &format!("/internal/v1/abort/{id}"), None, SHORT, |_| true).await;
+        let _ = self.tell::<(), Json>(process, &format!("/internal/v1/abort/{id}"), None, SHORT, |_| true).await;
     }
 
     /// Looks at the rows that leave `node` in each of them.
@@ -73,20 +81,20 @@ impl Peers {
         join_all(open).await.into_iter().flatten().collect()
     }
 
-    async fn tell<B: Serialize + Sync>(
+    async fn tell<B: Serialize + Sync, A: DeserializeOwned>(
         &self,
         process: &Process,
         path: &str,
         body: Option<&B>,
         patience: Duration,
         wanted: fn(usize) -> bool,
-    ) -> Result<()> {
+    ) -> Result<Vec<A>> {
         let clients = self.clients(process).into_iter().filter(|(index, _)| wanted(*index));
         let tell = clients.map(|(index, client)| async move {
-            let told: Result<serde_json::Value> = client.send(Method::POST, path, body, patience).await;
+            let told: Result<A> = client.send(Method::POST, path, body, patience).await;
             told.map_err(|error| of_process(index, error))
         });
-        join_all(tell).await.into_iter().collect::<Result<Vec<_>>>().map(drop)
+        join_all(tell).await.into_iter().collect()
     }
 }
 

@@ -127,7 +127,7 @@ async fn internal(
         }
         (&Method::POST, ["prepare"]) => {
             let submission: Submission = request.body(body).await?;
-            submit::prepare_here(app, submission).await.and_then(|()| done())
+            submit::prepare_here(app, submission).await.map(|begins| as_json(&begins).into_response())
         }
         (&Method::POST, ["commit", id]) => app.process.jobs.commit(id).map_err(Problem::from).and_then(|()| done()),
         (&Method::POST, ["abort", id]) => {

@@ -12,7 +12,7 @@ use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{GoOn, Known, State, StateStore, Submission, no_state, start, there_already};
+use crate::runtime::{Begin, GoOn, Known, State, StateStore, Submission, no_state, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -115,21 +115,25 @@ async fn replace(app: &App, other: &Known) -> Result<()> {
     timeout(REPLACED, ended).await.map_err(|_| late())
 }
 
-/// Prepares the job in all processes. Process 0 comes first: of two submissions with one name it takes one.
+/// Prepares the job in all processes, and writes down where it begins. Process 0 comes first: of two submissions with one
+/// name it takes one.
 async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
     let process = &app.process;
     submission.start = submission.start.max(start());
-    app.peers.prepare(process, &submission, |index| index == 0).await?;
-    prepare_here(app, submission.clone()).await.map_err(Error::from)?;
-    app.peers.prepare(process, &submission, |index| index != 0).await?;
+    let mut begins = app.peers.prepare(process, &submission, |index| index == 0).await?;
+    begins.extend(prepare_here(app, submission.clone()).await.map_err(Error::from)?);
+    begins.extend(app.peers.prepare(process, &submission, |index| index != 0).await?);
     process.jobs.commit(&submission.id)?;
+    if let Some(prepared) = process.jobs.prepared(&submission.id) {
+        prepared.write_down(begins).await?;
+    }
     app.peers.commit(process, &submission.id).await
 }
 
-/// Prepares the job in this process.
-pub async fn prepare_here(app: &Arc<App>, submission: Submission) -> Result<(), Problem> {
+/// Prepares the job in this process; where its nodes begin.
+pub async fn prepare_here(app: &Arc<App>, submission: Submission) -> Result<Vec<Begin>, Problem> {
     let process = Arc::clone(&app.process);
-    let work = spawn_blocking(move || process.prepare(&submission).map(drop));
+    let work = spawn_blocking(move || process.prepare(&submission));
     let late = |_| Error::TimedOut(format!("the job was not prepared within {PREPARE:?}"));
     Ok(timeout(PREPARE, work).await.map_err(late)?.map_err(Error::run)??)
 }

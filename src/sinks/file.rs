@@ -92,7 +92,7 @@ impl SinkPlan for FilePlan {
             let path = self.file_of(worker);
             let length = kept_length(prepare, &self.name, worker)?;
             let file = open(&path, length).map_err(|error| Error::connect(format!("{}: {error}", path.display())))?;
-            Ok(Open { worker, begun: length > 0, file: BufWriter::with_capacity(1 << 16, file) })
+            Ok(Open { worker, begun: length > 0, length, file: BufWriter::with_capacity(1 << 16, file) })
         };
         let files = workers.into_iter().map(open).collect::<Result<_>>()?;
         Ok(Arc::new(Prepared { plan: self.clone(), files: Mutex::new(files), of_no_worker }))
@@ -145,6 +145,11 @@ fn kept_length(prepare: &Prepare, name: &str, worker: usize) -> Result<u64> {
     value.try_into().map(u64::from_be_bytes).map_err(broken)
 }
 
+/// How a checkpoint knows the length of the file of a worker.
+fn length_of(worker: usize, length: u64) -> Entry {
+    Entry { key: worker.to_be_bytes().to_vec(), value: Some(length.to_be_bytes().to_vec()) }
+}
+
 /// Opens a file to be written behind its first `length` bytes; what stands behind them goes.
 fn open(path: &Path, length: u64) -> std::io::Result<File> {
     let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
@@ -175,10 +180,18 @@ struct Open {
     worker: usize,
     /// Whether there is something in it.
     begun: bool,
+    /// How long it was when it was opened.
+    length: u64,
     file: BufWriter<File>,
 }
 
 impl PreparedSink for Prepared {
+    fn begins(&self) -> Vec<Entry> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = files.iter().map(|open| length_of(open.worker, open.length));
+        own.chain(self.of_no_worker.iter().cloned()).collect()
+    }
+
     fn open(&self, context: SinkContext) -> Box<dyn Sink> {
         let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         let own = files.iter().position(|open| open.worker == context.worker);
@@ -210,9 +223,7 @@ impl Sink for FileSink {
         let durable = open.file.flush().and_then(|()| open.file.get_ref().sync_all());
         let length = durable.and_then(|()| Ok(open.file.get_ref().metadata()?.len()));
         let length = length.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))?;
-        let value = Some(length.to_be_bytes().to_vec());
-        let own = Entry { key: open.worker.to_be_bytes().to_vec(), value };
-        Ok(self.of_no_worker.iter().cloned().chain([own]).collect())
+        Ok(self.of_no_worker.iter().cloned().chain([length_of(open.worker, length)]).collect())
     }
 
     fn close(&mut self) -> Result<()> {

@@ -94,6 +94,10 @@ fn look_for_folder(folder: &Path) -> Result<()> {
 pub trait PreparedSink: Send + Sync {
     /// The sink of one worker; this cannot fail.
     fn open(&self, context: SinkContext) -> Box<dyn Sink>;
+    /// Where it begins, as far as it is written in this process: what it must know to begin there again.
+    fn begins(&self) -> Vec<Entry> {
+        Vec::new()
+    }
     /// Checkpoint `number` is complete: what it holds of this sink may be seen by others.
     fn completed(&self, _number: u64) -> Result<()> {
         Ok(())

@@ -81,6 +81,10 @@ pub trait SourcePlan: Send + Sync {
 pub trait PreparedSource: Send + Sync {
     /// The reader of one worker; this cannot fail.
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader>;
+    /// Where it begins, as far as it is read in this process: what it must know to begin there again.
+    fn begins(&self) -> Result<Vec<Entry>> {
+        Ok(Vec::new())
+    }
     /// Whether it reads from the beginning although a checkpoint tells where it was: what it read then is not there.
     fn begins_anew(&self) -> bool {
         false

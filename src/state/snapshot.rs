@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
+use serde::{Deserialize, Serialize};
+
 use super::format::{Section, assemble, read_header, unpack};
 use crate::error::{Error, Result};
 
@@ -21,7 +23,7 @@ pub struct Snapshot {
 }
 
 /// A key and its state.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// The key.
     pub key: Vec<u8>,

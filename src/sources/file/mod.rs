@@ -240,6 +240,10 @@ impl PreparedSource for Prepared {
         self.anew
     }
 
+    fn begins(&self) -> Result<Vec<Entry>> {
+        Ok(vec![known_files(&self.found)])
+    }
+
     fn reader(&self, context: ReaderContext) -> Box<dyn Reader> {
         // Rows that are held until it is their time are all held in one place, in order.
         let paced = self.plan.speed != Speed::Max;
@@ -280,6 +284,11 @@ trait Batches {
 
 /// The key under which a checkpoint knows the files.
 const FILES: &[u8] = b"files";
+
+/// What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
+fn known_files(found: &[Found]) -> Entry {
+    Entry { key: FILES.to_vec(), value: Some(splits::fingerprint(found).into_bytes()) }
+}
 
 /// A record that could not be read.
 struct Bad {
@@ -338,9 +347,7 @@ impl Reader for FileReader {
     }
 
     fn position(&self) -> Result<Vec<Entry>> {
-        // What the splits are, so that a restart finds the same; the epochs tell how many of them were read.
-        let value = Some(splits::fingerprint(&self.found).into_bytes());
-        Ok(vec![Entry { key: FILES.to_vec(), value }])
+        Ok(vec![known_files(&self.found)])
     }
 
     fn read(&mut self) -> Result<Read> {

@@ -26,6 +26,7 @@ pub use offsets::OnGap;
 
 use consumer::Consumer;
 use offsets::{Range, Start};
+use position::Position;
 use reader::KafkaReader;
 
 use super::seq::SeqLayout;
@@ -36,6 +37,7 @@ use crate::formats::{CsvDecoder, CsvOptions, Decoder, JsonDecoder, JsonOptions, 
 use crate::kafka::{Connection, ConnectionSpec, Health, Inspector, Refused};
 use crate::runtime::Prepare;
 use crate::spec::{At, Check, Edge, Fields, Findings, FromToml, Size, expected};
+use crate::state::Entry;
 use crate::words;
 
 words! {
@@ -241,22 +243,26 @@ impl SourcePlan for KafkaPlan {
         let (inspector, partitions) = self.inspect()?;
         // Shared, so that what concerns all workers is told once.
         let health = Health::new(format!("topic {}", self.topic));
+        // A partition that came later is read from its first message.
+        let start = if prepare.positions(&self.name).next().is_some() { Start::Earliest } else { self.start };
         let mut workers = Vec::new();
         for worker in prepare.local_workers.clone() {
             let own: Vec<i32> = (worker..partitions).step_by(prepare.workers).map(|own| own as i32).collect();
             if !own.is_empty() {
-                let mut ranges = offsets::resolve(&inspector, &self.topic, &own, self.start, self.stop)?;
+                let mut ranges = offsets::resolve(&inspector, &self.topic, &own, start, self.stop)?;
                 let kept = prepare.positions(&self.name);
                 position::go_on(&mut ranges, kept, &inspector, &self.topic, prepare.on_gap())?;
                 workers.push((worker, Consumer::new(self, &prepare.job, ranges, health.clone())?));
             }
         }
         let ranges = workers.iter().flat_map(|(_, consumer)| consumer.ranges());
-        let extent = (self.stop == Stop::End).then(|| ranges.filter_map(Range::length).sum());
+        let ranges: Vec<Range> = ranges.copied().collect();
+        let extent = (self.stop == Stop::End).then(|| ranges.iter().filter_map(Range::length).sum());
         Ok(Arc::new(Prepared {
             plan: self.clone(),
             untold: Arc::new(AtomicBool::new(self.wants_keys(partitions))),
             workers: Mutex::new(workers),
+            ranges,
             extent,
             greatest: Arc::new(AtomicI64::new(i64::MIN)),
         }))
@@ -295,6 +301,8 @@ struct Prepared {
     /// Whether a message without a key is still to be told of.
     untold: Arc<AtomicBool>,
     workers: Mutex<Vec<(usize, Consumer)>>,
+    /// What is read in this process.
+    ranges: Vec<Range>,
     extent: Option<u64>,
     /// The greatest watermark of any partition read here.
     greatest: Arc<AtomicI64>,
@@ -307,6 +315,14 @@ impl PreparedSource for Prepared {
         let consumer = own.map(|at| workers.swap_remove(at).1);
         let (greatest, untold) = (Arc::clone(&self.greatest), Arc::clone(&self.untold));
         Box::new(KafkaReader::new(&self.plan, consumer, greatest, untold, context))
+    }
+
+    fn begins(&self) -> Result<Vec<Entry>> {
+        let begin = |range: &Range| {
+            let Range { partition, start, stop, watermark } = *range;
+            Position { offset: start, stop, watermark }.entry(partition)
+        };
+        self.ranges.iter().map(begin).collect()
     }
 
     fn extent(&self) -> Option<u64> {
