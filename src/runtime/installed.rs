@@ -116,5 +116,6 @@ fn lead(prepared: &Arc<Prepared>, rendered: Rendered) -> Option<Leader> {
     let kept = prepared.kept.as_ref()?;
     let manifest = kept.resumed.as_ref().map(|resumed| &resumed.manifest);
     let (job, checkpointing) = (Arc::clone(&prepared.job), Arc::clone(&kept.checkpointing));
-    Some(Leader::new(job, checkpointing, kept.settings.clone(), manifest, (rendered.sources, rendered.durable)))
+    let (settings, lease) = (kept.settings.clone(), Arc::clone(&kept.lease));
+    Some(Leader::new(job, checkpointing, (settings, lease), manifest, (rendered.sources, rendered.durable)))
 }

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::fit::fit;
-use super::{GoOn, Keeping, Resumed, epochs};
+use super::{GoOn, Keeping, Lease, Resumed};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::spec::Plan;
@@ -27,6 +27,7 @@ pub struct StateStore {
     processes: usize,
     workers: usize,
     most_workers: usize,
+    lease: Arc<Lease>,
 }
 
 /// A job as the store knows it.
@@ -47,7 +48,8 @@ impl StateStore {
         store.check().await?;
         let who = format!("process {}", std::process::id());
         let Generation { number: generation, most_workers, .. } = Generation::take(&store, &who, workers).await?;
-        Ok(StateStore { store, generation, process: 0, processes: 1, workers, most_workers })
+        let lease = Lease::begin(store.clone(), generation, 0).await?;
+        Ok(StateStore { store, generation, process: 0, processes: 1, workers, most_workers, lease })
     }
 
     /// For process `process` of `processes`, each with so many workers, of a cluster that has agreed on a generation. The
@@ -71,7 +73,8 @@ impl StateStore {
             match Generation::latest(&store).await? {
                 Some(found) if found.number >= generation => {
                     let most_workers = found.most_workers;
-                    return Ok(StateStore { store, generation, process, processes, workers, most_workers });
+                    let lease = Lease::begin(store.clone(), generation, process).await?;
+                    return Ok(StateStore { store, generation, process, processes, workers, most_workers, lease });
                 }
                 _ if began.elapsed() > LOOK => {
                     return Err(Error::TimedOut(format!("generation {generation} was not taken within {LOOK:?}")));
@@ -79,6 +82,11 @@ impl StateStore {
                 _ => sleep(Duration::from_millis(50)).await,
             }
         }
+    }
+
+    /// How far epochs may go.
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lease
     }
 
     /// The jobs that were submitted.
@@ -115,8 +123,8 @@ impl StateStore {
         };
         let (from, start) = match &manifest {
             // Epochs rise, also where the clock was set back.
-            Some(manifest) => (Some(manifest.number), epochs::now().max(manifest.boundary + 1)),
-            None => (None, epochs::now()),
+            Some(manifest) => (Some(manifest.number), self.lease.start().max(manifest.boundary + 1)),
+            None => (None, self.lease.start()),
         };
         checkpoints.resume_from(self.generation, from).await?;
         let number = self.greatest_number(name).await?;
@@ -163,6 +171,7 @@ impl StateStore {
             hash,
             resumed,
             go_on,
+            lease: Arc::clone(&self.lease),
         })
     }
 }

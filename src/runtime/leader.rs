@@ -10,8 +10,9 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
+use super::epochs::EpochClock;
 use super::settings::Settings;
-use super::{Job, Move, epochs, runtime};
+use super::{Job, Lease, Move, runtime};
 use crate::batch::Epoch;
 use crate::error::Result;
 use crate::state::Manifest;
@@ -53,6 +54,9 @@ pub struct Leader {
     job: Arc<Job>,
     checkpointing: Arc<Checkpointing>,
     settings: Settings,
+    lease: Arc<Lease>,
+    /// The clock of the sources.
+    clock: EpochClock,
     /// Behind all readers of all workers.
     sources: Probe<Epoch>,
     /// Behind all sinks of all workers.
@@ -87,7 +91,7 @@ impl Leader {
     pub fn new(
         job: Arc<Job>,
         checkpointing: Arc<Checkpointing>,
-        settings: Settings,
+        (settings, lease): (Settings, Arc<Lease>),
         resumed: Option<&Manifest>,
         (sources, durable): (Probe<Epoch>, Probe<Epoch>),
     ) -> Self {
@@ -98,6 +102,8 @@ impl Leader {
             job,
             checkpointing,
             settings,
+            lease,
+            clock: EpochClock::new(horizon, Duration::from_micros(1)),
             sources,
             durable,
             turn: 0,
@@ -150,6 +156,8 @@ impl Leader {
             return self.is_free().then(|| self.make(self.horizon, true));
         }
         let until = if self.job.is_cut_by_clock() { self.by_the_clock() } else { self.by_demand() };
+        // Where the bound does not move, the horizon comes to it and waits.
+        let until = until.map(|until| until.min(self.lease.limit(until))).filter(|until| *until > self.horizon);
         until.map(|until| self.make(until, false))
     }
 
@@ -162,8 +170,8 @@ impl Leader {
         self.open.as_ref().is_some_and(|open| open.last)
     }
 
-    fn by_the_clock(&self) -> Option<Epoch> {
-        let (now, ahead) = (epochs::now().max(self.settings.origin), self.ahead());
+    fn by_the_clock(&mut self) -> Option<Epoch> {
+        let (now, ahead) = (self.clock.now(), self.ahead());
         (self.horizon < now + ahead / 2).then_some(now + ahead)
     }
 

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::boundaries::Boundaries;
 use super::settings::Settings;
-use super::{Begin, Checkpointing, Decision, GoOn, Job, Recovery, Resumed, epochs, write_down};
+use super::{Begin, Checkpointing, Decision, GoOn, Job, Lease, Recovery, Resumed, epochs, write_down};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -103,6 +103,8 @@ pub struct Keeping {
     pub resumed: Option<Arc<Resumed>>,
     /// What is done where it cannot go on just as it was.
     pub go_on: GoOn,
+    /// How far its epochs may go.
+    pub lease: Arc<Lease>,
 }
 
 /// A plan whose sources and sinks are open in this process.
@@ -127,6 +129,8 @@ pub struct Kept {
     pub first: u64,
     /// Takes the state of its nodes.
     pub checkpointing: Arc<Checkpointing>,
+    /// How far its epochs may go.
+    pub lease: Arc<Lease>,
     /// What it goes on from.
     pub resumed: Option<Arc<Resumed>>,
     /// What its leader has to know.
@@ -153,7 +157,8 @@ impl Prepared {
     }
 
     fn keeping(self, keeping: &Keeping, workers: usize) -> Result<Prepared> {
-        let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, .. } = keeping.clone();
+        let Keeping { checkpoints, generation, process, processes, id, number, hash, resumed, lease, .. } =
+            keeping.clone();
         let origin = resumed.as_ref().map_or(self.start, |resumed| resumed.origin(self.start));
         let name = self.plan.job.name.clone();
         let first = number + 1;
@@ -165,7 +170,7 @@ impl Prepared {
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
         let (sources, sinks) = (self.sources_at(resumed.as_deref()), self.kinds_of_sinks());
         let settings = Settings { name, id, hash, generation, workers, processes, every, keep, origin, sources, sinks };
-        Ok(Prepared { job, kept: Some(Kept { first, checkpointing, resumed, settings }), ..self })
+        Ok(Prepared { job, kept: Some(Kept { first, checkpointing, lease, resumed, settings }), ..self })
     }
 
     /// What its sources read, and from which epoch on they count: new ones from the first.
@@ -200,10 +205,9 @@ impl Prepared {
 
     /// Writes down where all processes begin, before anything is read. To be called in one process.
     pub async fn write_down(&self, begins: Vec<Begin>) -> Result<()> {
-        match &self.kept {
-            Some(kept) => write_down(kept, self.start, begins).await,
-            None => Ok(()),
-        }
+        let Some(kept) = &self.kept else { return Ok(()) };
+        kept.lease.cover(self.start + FIRST_EPOCHS).await?;
+        write_down(kept, self.start, begins).await
     }
 
     /// Looks whether all that `plan` needs is there; changes nothing. Everything that is wrong.

@@ -119,7 +119,8 @@ async fn replace(app: &App, other: &Known) -> Result<()> {
 /// name it takes one.
 async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
     let process = &app.process;
-    submission.start = submission.start.max(start());
+    let now = app.process.state().map_or_else(start, |state| state.lease().start());
+    submission.start = submission.start.max(now);
     let mut begins = app.peers.prepare(process, &submission, |index| index == 0).await?;
     begins.extend(prepare_here(app, submission.clone()).await.map_err(Error::from)?);
     begins.extend(app.peers.prepare(process, &submission, |index| index != 0).await?);

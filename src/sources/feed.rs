@@ -21,7 +21,7 @@ use crate::operators::keyed::NodeContext;
 use crate::operators::ports::ROWS;
 use crate::operators::state::{StateKeeper, positions};
 use crate::runtime::AHEAD;
-use crate::runtime::epochs::{EpochClock, until_next};
+use crate::runtime::epochs::EpochClock;
 
 /// Batches taken from the reader before the rest of the dataflow has its turn.
 const BATCHES_A_TURN: usize = 4;
@@ -129,7 +129,7 @@ impl Feeding {
             // At the horizon, what comes still belongs before it; when it moves, the source is woken.
             self.advance(epoch.min(last));
             if epoch <= last {
-                self.wake_at_next(epoch);
+                self.wake_at_next();
             }
         }
         let least = self.feed.durable.with_frontier(|frontier| frontier.first().copied()).unwrap_or(Epoch::MAX);
@@ -193,10 +193,10 @@ impl Feeding {
     }
 
     /// One alarm at a time: a busy source has thousands of turns in an epoch.
-    fn wake_at_next(&mut self, epoch: Epoch) {
+    fn wake_at_next(&mut self) {
         let now = Instant::now();
         if self.alarm.is_none_or(|alarm| alarm <= now) {
-            let wait = until_next(epoch, self.feed.epoch);
+            let wait = self.clock.until_next();
             self.activator.activate_after(wait);
             self.alarm = Some(now + wait);
         }

@@ -13,6 +13,7 @@
 //! ```text
 //! store.json                                        its format, and which key it is sealed with
 //! generations/0000000007.json                       created if absent: who took it, when, how many workers
+//! generations/0000000007.0.stamps.json              the epoch that process 0 stamps nothing behind
 //! jobs/NAME/job.json                                what was submitted
 //! jobs/NAME/ID/resumes/0000000007.json              which checkpoint generation 7 goes on from, and what counts
 //! jobs/NAME/ID/journal/...                          the journal
@@ -41,6 +42,7 @@ mod prune;
 mod remote;
 mod resume;
 mod snapshot;
+mod stamps;
 mod store;
 
 pub use checkpoints::Checkpoints;
@@ -56,4 +58,5 @@ pub use place::shown;
 pub use prune::Pruned;
 pub use resume::Resume;
 pub use snapshot::{Entry, Snapshot};
+pub use stamps::Stamps;
 pub use store::{Store, Stored};

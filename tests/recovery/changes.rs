@@ -4,10 +4,20 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::market::{Trade, differences, flow, lines, rows_of_lines, trades};
+use crate::support::cluster::wait_until;
 use crate::support::{Ended, Folder, naive};
 
+/// Runs it for so long after its first rows, and asks it to end.
 fn run_for(folder: &Folder, milliseconds: u64) {
-    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
+    run_with(folder, &[], milliseconds);
+}
+
+fn run_with(folder: &Folder, more: &[&str], milliseconds: u64) {
+    let written =
+        || ["lines/part-0.jsonl", "out.jsonl"].map(|name| folder.read_if_there(name).len()).iter().sum::<usize>();
+    let before = written();
+    let running = folder.start(&[&["run", "flow.toml", "--state", "state"], more].concat(), &[]);
+    wait_until("it writes", || written() > before);
     std::thread::sleep(Duration::from_millis(milliseconds));
     running.signal("INT");
     running.wait().fine();
@@ -64,10 +74,7 @@ fn what_was_asked_to_be_forgotten_is_kept_from_then_on() {
     let before = rows_of_lines(&folder.path("lines")).len();
     folder.write("flow.toml", flow("1h").replace("sma(price, 5)", "sma(price, 6)"));
     // The same command again goes on with what fits now.
-    let running = folder.start(&["run", "flow.toml", "--state", "state", "--forget", "means"], &[]);
-    std::thread::sleep(Duration::from_millis(1000));
-    running.signal("INT");
-    running.wait().fine();
+    run_with(&folder, &["--forget", "means"], 1000);
     run(&folder, &["--forget", "means"]).fine();
     let trades = trades(42);
     let mut expected = computed(&trades, 5, 0);
@@ -134,7 +141,7 @@ fn a_source_that_is_forgotten_is_read_from_the_beginning() {
     };
     write(2000, "rows.jsonl");
     let flow = "version = 1\nname = \"files\"\n[sources.rows]\ntype = \"file\"\npath = \"rows*.jsonl\"\ntime = \"time\"\n\
-                schema = { n = \"bigint\", symbol = \"text\", time = \"timestamp_us\" }\nspeed = 0.001\n\
+                schema = { n = \"bigint\", symbol = \"text\", time = \"timestamp_us\" }\nspeed = 0.0005\n\
                 [sinks.out]\ntype = \"file\"\ninput = \"rows\"\npath = \"out.jsonl\"\nselect = [\"n\"]\n";
     folder.write("flow.toml", flow);
     run_for(&folder, 800);

@@ -1,6 +1,7 @@
 //! Against a real Kafka and a real Cassandra: `KAFKA_BROKERS` and `CASSANDRA` say where they are
 //! (`cluster/servers start`, then `cluster/servers env`).
 
+mod beginnings;
 mod cassandra;
 mod dead_letters;
 mod end_to_end;
