@@ -52,9 +52,8 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                 },
                 Command::Stop { id, failure, savepoint } => {
                     told.extend(failure.is_some().then(|| id.clone()));
-                    if savepoint {
-                        installed.save(&id);
-                    }
+                    // Another worker of this process may be the first to let the job drain.
+                    process.jobs.find(&id).filter(|_| savepoint).iter().for_each(|job| job.save_last());
                     stop(process, &id, failure);
                 }
                 Command::Savepoint { id } => installed.save(&id),

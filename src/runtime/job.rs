@@ -54,6 +54,8 @@ pub struct Job {
     clock: AtomicBool,
     /// It is asked to end: at once, or at a last checkpoint.
     draining: AtomicBool,
+    /// Its last checkpoint is to be a savepoint.
+    saves_last: AtomicBool,
     stop: AtomicBool,
     announces: AtomicBool,
     failure: Mutex<Option<Error>>,
@@ -87,6 +89,7 @@ impl Job {
             savepoint: AtomicU64::new(0),
             clock: AtomicBool::new(false),
             draining: AtomicBool::new(false),
+            saves_last: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             announces: AtomicBool::new(false),
             failure: Mutex::default(),
@@ -100,14 +103,24 @@ impl Job {
 
     /// Asks the job to drain and end; where there are checkpoints, with a last one.
     pub fn stop(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::Release);
         if !self.boundaries.any() {
             self.stop_now();
         }
     }
 
+    /// The last checkpoint is to be a savepoint: said before the job is asked to end.
+    pub fn save_last(&self) {
+        self.saves_last.store(true, Ordering::Release);
+    }
+
+    /// Whether the last checkpoint is to be a savepoint.
+    pub fn saves_last(&self) -> bool {
+        self.saves_last.load(Ordering::Acquire)
+    }
+
     fn stop_now(&self) {
-        self.draining.store(true, Ordering::Relaxed);
+        self.draining.store(true, Ordering::Release);
         if !self.stop.swap(true, Ordering::Relaxed) {
             self.wake();
         }
@@ -162,7 +175,7 @@ impl Job {
 
     /// Whether it is asked to end.
     pub fn draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Whether it shall end: sources read no more.

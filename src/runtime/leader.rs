@@ -207,7 +207,7 @@ impl Leader {
             written: None,
             begun: self.begun,
             last,
-            savepoint: std::mem::take(&mut self.savepoint),
+            savepoint: std::mem::take(&mut self.savepoint) || (last && self.job.saves_last()),
         });
         self.number
     }
