@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use super::{Job, runtime};
 use crate::error::{Error, Result};
 use crate::operators::state::POSITIONS;
-use crate::state::{Checkpoints, FileRef, Snapshot};
+use crate::state::{Checkpoints, FileRef, Manifest, Snapshot};
 
-/// How long it is tried to write state before the job fails: as long as a store may be away.
+/// How long it is tried to write to the store before the job fails: as long as a store may be away.
 const TRY: Duration = Duration::from_secs(300);
 /// How long is waited before it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -152,11 +152,21 @@ impl Checkpointing {
     }
 
     async fn write(&self, number: u64, node: &str, worker: usize, snapshot: &Snapshot) -> Result<FileRef> {
+        self.insist(number, || self.checkpoints.write_state(number, self.generation, node, worker, snapshot)).await
+    }
+
+    /// Makes a checkpoint of what was written.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<()> {
+        self.insist(manifest.number, || self.checkpoints.commit(manifest)).await
+    }
+
+    /// Tries something for checkpoint `number` again for as long as a store may be away, or full.
+    async fn insist<T, F: Future<Output = Result<T>>>(&self, number: u64, attempt: impl Fn() -> F) -> Result<T> {
         let began = tokio::time::Instant::now();
         loop {
-            let error = match self.checkpoints.write_state(number, self.generation, node, worker, snapshot).await {
-                Ok(file) => return Ok(file),
-                Err(error) => error,
+            let error = match attempt().await {
+                Err(error @ (Error::Connect(_) | Error::TimedOut(_))) => error,
+                result => return result,
             };
             if began.elapsed() > TRY || self.job.upgrade().is_none_or(|job| job.failed()) {
                 return Err(error);

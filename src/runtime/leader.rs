@@ -271,7 +271,7 @@ impl Leader {
         let (done, written) = channel();
         let (checkpointing, keep) = (Arc::clone(&self.checkpointing), self.settings.keep);
         let work = async move {
-            let result = checkpointing.checkpoints.commit(&manifest).await;
+            let result = checkpointing.commit(&manifest).await;
             let pruned = result.is_ok();
             // The worker may have ended.
             let _ = done.send(result);

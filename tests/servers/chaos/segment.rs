@@ -26,7 +26,7 @@ use crate::support::cluster::Cluster;
 
 pub const PROCESSES: usize = 3;
 /// Nothing takes so long to recover.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(400);
 /// When no row has come for so long, none comes any more.
 const DRAINED: Duration = Duration::from_secs(20);
 /// After how long a process that ended by itself is started again.
