@@ -2,17 +2,17 @@
 # make test   all tests, against a real Kafka and a real Cassandra (JDK 17 and Maven)
 # make hostile  ten thousand hostile connections while a job runs
 # make chaos  kills, stops and hinders everything while rows flow: FAULTS=200 SEED=1, about an hour and a half
+# make chaos-net  the same between hosts that are cut off and lose packets; needs to be root
 # make chaos-control  the same harness must see promises that are broken on purpose
 # make clean  remove all that these made
 
 CARGO  ?= cargo
 BUILD  := $(CARGO) build --release --locked
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-FAULTS ?= 200
 SEED   ?= 1
 DEPS   := $(or $(TAPEFLOW_DEPS),.deps)
 
-.PHONY: help build demo test unit lint hostile chaos chaos-control servers stop bench clean
+.PHONY: help build demo test unit lint hostile chaos chaos-net chaos-control servers stop bench clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -44,9 +44,15 @@ hostile:
 CHAOS := TAPEFLOW_CHAOS_FAULTS=$(FAULTS) TAPEFLOW_CHAOS_SEED=$(SEED) $(CARGO) test --release --locked --test tapeflow
 
 # It starts servers of its own.
+chaos: FAULTS ?= 200
 chaos:
 	@cluster/prerequisites build test
 	$(CHAOS) -- --ignored --exact --nocapture servers::chaos::a_long_run
+
+chaos-net: FAULTS ?= 28
+chaos-net:
+	@cluster/prerequisites build test
+	$(CHAOS) -- --ignored --nocapture servers::chaos::a_run_between_hosts servers::chaos::network
 
 # A program that can be broken does not stay where the others look for it.
 chaos-control:

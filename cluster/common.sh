@@ -5,6 +5,8 @@
 
 here=$(cd "$(dirname "${BASH_SOURCE[1]}")" && pwd)
 deps=$(realpath -m "${TAPEFLOW_DEPS:-$here/../../.deps}")
+# Where the server is reached.
+host=127.0.0.1
 java=${JAVA_HOME:+$JAVA_HOME/bin/}java
 install="sudo apt-get update && sudo apt-get install -y openjdk-17-jdk-headless maven"
 
@@ -91,6 +93,8 @@ render() {
   text=$(<"$here/$config")
   text=${text//'${PORT}'/"$port"}
   text=${text//'${NEXT}'/"$next"}
+  text=${text//'${HOST}'/"$host"}
+  text=${text//'${ADVERTISED}'/"${advertised:-}"}
   text=${text//'${COMMITLOG}'/"${commitlog:-}"}
   printf '%s\n' "${text//'${RUN}'/"$run"}"
 }
@@ -101,13 +105,13 @@ already_running() {
   [ "$(render)" = "$(cat "$run/$config")" ] ||
     fail "runs from $run with other settings (pid $pid); stop it first, or give another --data"
   wait_until_it_answers
-  say "already running at 127.0.0.1:$port (pid $pid, log $run/server.log)"
+  say "already running at $host:$port (pid $pid, log $run/server.log)"
 }
 
 # ask REQUEST COUNT: sends bytes (as printf escapes) to the server and prints the first COUNT of the reply in hex.
 ask() {
   (
-    exec 3<>"/dev/tcp/127.0.0.1/$port"
+    exec 3<>"/dev/tcp/$host/$port"
     printf "$1" >&3
     timeout 5 head -c "$2" <&3 | od -An -tx1 | tr -d ' \n'
   ) 2>/dev/null || true
@@ -131,7 +135,7 @@ wait_until_it_answers() {
   done
 }
 
-in_use() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+in_use() { (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null || (: <"/dev/tcp/$host/$1") 2>/dev/null; }
 
 # launch JAVA-ARGUMENT...: runs the server so that it outlives this script and its terminal, and waits for it.
 launch() {
@@ -156,7 +160,7 @@ launch() {
   pid=$!
   echo "$pid" >"$run/pid"
   wait_until_it_answers
-  say "ready at 127.0.0.1:$port (pid $pid, log $run/server.log)"
+  say "ready at $host:$port (pid $pid, log $run/server.log)"
 }
 
 gone_within() {

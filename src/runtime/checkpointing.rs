@@ -12,9 +12,9 @@ use tokio::task::spawn_blocking;
 use super::{Job, runtime};
 use crate::error::{Error, Result};
 use crate::operators::state::{POSITIONS, POSITIONS_VERSION};
-use crate::state::{Checkpoints, Draft, Entry, FileRef};
+use crate::state::{Checkpoints, Draft, Entry, FileRef, Manifest};
 
-/// How long it is tried to write a checkpoint before the job fails: as long as a store may be away.
+/// How long it is tried to write to the store before the job fails: as long as a store may be away.
 const TRY: Duration = Duration::from_secs(300);
 /// How long is waited before it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
@@ -157,15 +157,19 @@ impl Checkpointing {
     }
 
     async fn write(&self, number: u64, node: &str, worker: usize, bytes: Vec<u8>) -> Result<FileRef> {
-        let write = || self.checkpoints.write_state(number, self.generation, node, worker, bytes.clone());
-        self.patiently(number, write).await
+        self.insist(number, || self.checkpoints.write_state(number, self.generation, node, worker, bytes.clone())).await
     }
 
-    /// Does `work` for checkpoint `number` again while the store is away.
-    pub async fn patiently<T, F: Future<Output = Result<T>>>(&self, number: u64, work: impl Fn() -> F) -> Result<T> {
+    /// Makes a checkpoint of what was written.
+    pub async fn commit(&self, manifest: &Manifest) -> Result<()> {
+        self.insist(manifest.number, || self.checkpoints.commit(manifest)).await
+    }
+
+    /// Tries something for checkpoint `number` again for as long as a store may be away, or full.
+    async fn insist<T, F: Future<Output = Result<T>>>(&self, number: u64, attempt: impl Fn() -> F) -> Result<T> {
         let began = tokio::time::Instant::now();
         loop {
-            let error = match work().await {
+            let error = match attempt().await {
                 Err(error @ (Error::Connect(_) | Error::TimedOut(_))) => error,
                 result => return result,
             };

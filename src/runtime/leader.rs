@@ -281,8 +281,7 @@ impl Leader {
         let (done, written) = channel();
         let (checkpointing, keep) = (Arc::clone(&self.checkpointing), self.settings.keep);
         let work = async move {
-            let commit = || checkpointing.checkpoints.commit(&manifest);
-            let result = checkpointing.patiently(manifest.number, commit).await;
+            let result = checkpointing.commit(&manifest).await;
             let pruned = result.is_ok();
             // The worker may have ended.
             let _ = done.send(result);

@@ -1,5 +1,7 @@
 //! One process, killed and run again with another number of workers.
 
+use std::time::Duration;
+
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
@@ -54,6 +56,25 @@ fn killed_at_any_moment_it_goes_on_from_its_last_checkpoint_with_any_number_of_w
             "it has come to its end: it is not installed again"
         );
     }
+}
+
+#[test]
+fn a_manifest_that_cannot_be_written_now_is_written_later() {
+    let folder = market(5, "200ms");
+    let running = folder.start(&["run", "flow.toml", "--state", "state"], &[]);
+    let id = || folder.list("state/jobs/market").into_iter().find(|name| name != "job.json");
+    wait_until("the job is known", || id().is_some());
+    let checkpoint = |number: u64| format!("state/jobs/market/{}/{number:010}", id().expect("a job"));
+    wait_until("it has a checkpoint", || !folder.list(&checkpoint(1)).is_empty());
+    // A folder in its place, which can be neither replaced nor read.
+    let in_the_way = folder.path(&checkpoint(4)).join("manifest.0000000001.json");
+    std::fs::create_dir_all(&in_the_way).expect("a folder");
+    wait_until("its state is written", || folder.list(&checkpoint(4)).len() > 1);
+    std::thread::sleep(Duration::from_millis(700));
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    let ended = running.wait().fine();
+    assert!(ended.stderr.contains("checkpoint 4: ") && ended.stderr.contains("trying again"), "{}", ended.stderr);
+    check(&folder, 5, "a manifest was late");
 }
 
 #[test]

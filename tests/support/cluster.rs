@@ -136,6 +136,10 @@ pub struct Cluster {
     /// What the processes run.
     pub program: PathBuf,
     pub processes: Vec<Option<Process>>,
+    /// Where each process listens.
+    pub addresses: Vec<String>,
+    /// The network namespaces that they run in, where they have their own.
+    pub namespaces: Vec<String>,
     pub mesh: Vec<u16>,
     pub http: Vec<u16>,
     pub token: Option<&'static str>,
@@ -167,6 +171,8 @@ impl Cluster {
             folder: tempfile::tempdir_in(parent).expect("a folder"),
             program: PathBuf::from(env!("CARGO_BIN_EXE_tapeflow")),
             processes: (0..processes).map(|_| None).collect(),
+            addresses: vec!["127.0.0.1".to_string(); processes],
+            namespaces: Vec::new(),
             mesh,
             http,
             token: Some(TOKEN),
@@ -180,13 +186,21 @@ impl Cluster {
 
     /// Tells where each process listens. Those that begin anew read it again.
     pub fn write_hosts(&self) {
-        let lines = self.mesh.iter().zip(&self.http).map(|(mesh, http)| format!("127.0.0.1 {mesh} {http}\n"));
+        let ports = self.mesh.iter().zip(&self.http);
+        let lines = self.addresses.iter().zip(ports).map(|(at, (mesh, http))| format!("{at} {mesh} {http}\n"));
         self.file("hosts", &lines.collect::<String>());
     }
 
     /// The command that starts the process `index`.
     pub fn worker(&self, index: usize) -> Command {
-        let mut command = self.command();
+        let mut command = match self.namespaces.get(index) {
+            None => self.command(),
+            Some(namespace) => {
+                let mut command = self.equipped(Command::new("ip"));
+                command.args(["netns", "exec", namespace]).arg(&self.program).current_dir(self.folder.path());
+                command
+            }
+        };
         command.args(["worker", "--hosts", "hosts", "--index", &index.to_string()]);
         // By the environment, so that a test can say something else.
         if !self.environment.iter().any(|(name, _)| name == "TAPEFLOW_WORKERS") {
@@ -223,7 +237,10 @@ impl Cluster {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = bare(&self.program, self.folder.path());
+        self.equipped(bare(&self.program, self.folder.path()))
+    }
+
+    fn equipped(&self, mut command: Command) -> Command {
         command.envs(self.environment.iter().cloned());
         if let Some(token) = self.token {
             command.env("TAPEFLOW_TOKEN", token);
@@ -234,7 +251,7 @@ impl Cluster {
     /// Runs a command of the command line against the process `at`.
     pub fn cli(&self, at: usize, args: &[&str]) -> Said {
         let mut command = self.command();
-        command.args(args).args(["--at", &format!("127.0.0.1:{}", self.http[at])]);
+        command.args(args).args(["--at", &format!("{}:{}", self.addresses[at], self.http[at])]);
         run(command)
     }
 
@@ -246,7 +263,8 @@ impl Cluster {
     /// Sends a request with the cluster's token: status, head and body.
     pub fn ask(&self, index: usize, request: &str, body: &str) -> (u16, String, String) {
         let token = self.token.map_or(String::new(), |token| format!("Authorization: Bearer {token}\r\n"));
-        ask(self.http[index], &format!("{request} HTTP/1.1\r\nHost: localhost\r\n{token}"), body).unwrap_or_default()
+        let address = (self.addresses[index].as_str(), self.http[index]);
+        ask_at(address, &format!("{request} HTTP/1.1\r\nHost: localhost\r\n{token}"), body).unwrap_or_default()
     }
 
     pub fn get(&self, index: usize, path: &str) -> Json {
@@ -263,7 +281,11 @@ impl Cluster {
 
 /// Sends a request, its head without the last lines, and reads the answer.
 pub fn ask(port: u16, head: &str, body: &str) -> std::io::Result<(u16, String, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    ask_at(("127.0.0.1", port), head, body)
+}
+
+fn ask_at(address: (&str, u16), head: &str, body: &str) -> std::io::Result<(u16, String, String)> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(SOON))?;
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     stream.write_all(format!("{head}Connection: close\r\n{length}\r\n{body}").as_bytes())?;

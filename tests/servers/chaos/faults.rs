@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::Rng;
 
+use super::network::Network;
 use super::segment::Segment;
 use crate::support::cluster::free_port;
 
@@ -26,6 +27,16 @@ pub enum Kind {
     Replace,
     /// The database stands still for longer than a checkpoint takes; then it and a process are killed.
     Hang,
+    /// A commit of a transaction reaches the broker when its process is dead and another has taken over.
+    LateCommit,
+    /// A host is cut off from all others.
+    Partition,
+    /// What a host says is lost, what it is told is not.
+    OneWay,
+    /// Of all that a host says and is told three in ten packets are lost.
+    Loss,
+    /// All that a host says and is told takes 200 ms longer each way.
+    Delay,
     /// The disk under the state is full for a while; a process may be killed meanwhile.
     Disk,
 }
@@ -36,6 +47,8 @@ const GONE: Duration = Duration::from_millis(1500);
 const RECOVERING: Duration = Duration::from_millis(2500);
 /// How long a disk is full.
 const FULL: Duration = Duration::from_secs(5);
+/// How long a network is bad, at most.
+const DISCONNECTED: Duration = Duration::from_secs(12);
 /// How long the broker does not answer a process that is stopped then.
 const UNANSWERED: Duration = Duration::from_millis(300);
 /// How long a process that was replaced may go on before it is ended.
@@ -60,6 +73,11 @@ impl Segment<'_> {
             Kind::Stop => self.stop_in_place(),
             Kind::Replace => self.stop_and_replace(),
             Kind::Hang => self.hang(),
+            Kind::LateCommit => self.commit_late(),
+            Kind::Partition => self.disconnect(Network::cut_off),
+            Kind::OneWay => self.disconnect(Network::mute),
+            Kind::Loss => self.disconnect(|network, host| network.lose(host, 0.3)),
+            Kind::Delay => self.disconnect(|network, host| network.delay(host, Duration::from_millis(200))),
             Kind::Disk => self.fill_disk(),
         }
     }
@@ -96,7 +114,7 @@ impl Segment<'_> {
         let zombie = self.cluster.processes[index].take().expect("it runs");
         // It has transactions under way that the broker has not answered when it stops.
         self.servers.kafka.signal("STOP");
-        self.wait(UNANSWERED);
+        sleep(UNANSWERED);
         zombie.signal("STOP");
         self.servers.kafka.signal("CONT");
         self.cluster.launch(index);
@@ -112,6 +130,39 @@ impl Segment<'_> {
         // What it was sent and has not read is lost, too.
         self.servers.cassandra.kill();
         self.servers.cassandra.start();
+    }
+
+    fn commit_late(&mut self) {
+        let proxy = self.servers.kafka.proxy.as_ref().expect("there is one");
+        proxy.arm();
+        self.wait_while(|_| !proxy.holds());
+        for index in 0..self.cluster.processes.len() {
+            self.cluster.process(index).signal("KILL");
+        }
+        for index in 0..self.cluster.processes.len() {
+            self.cluster.process(index).ended();
+            self.cluster.launch(index);
+        }
+        let launched = Instant::now();
+        self.wait_while(|this| this.aim.completed_after(launched).is_none());
+        proxy.release();
+    }
+
+    /// A host has a bad network for a while: for less or for more than it takes the others to notice.
+    fn disconnect(&mut self, worsen: impl Fn(&Network, usize)) {
+        let network = self.servers.network.as_ref().expect("there is one");
+        let host = self.any_process();
+        worsen(network, host);
+        self.wait_up_to(DISCONNECTED);
+        network.heal();
+    }
+
+    /// Not for ever: what is waited for in vain is seen by what comes out.
+    fn wait_while(&mut self, holds: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while holds(self) && began.elapsed() < DISCONNECTED * 5 {
+            self.wait(Duration::from_millis(10));
+        }
     }
 
     fn fill_disk(&mut self) {
@@ -135,7 +186,7 @@ impl Segment<'_> {
 
     /// Waits, and starts processes again that have ended meanwhile, as whoever supervises them would.
     pub fn wait(&mut self, span: Duration) {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         while began.elapsed() < span {
             self.supervise();
             sleep(Duration::from_millis(10).min(span));
@@ -152,6 +203,11 @@ impl fmt::Display for Kind {
             Kind::Database => "kill the database",
             Kind::Stop => "stop a process",
             Kind::Replace => "stop a process and replace it",
+            Kind::LateCommit => "a commit of a dead process comes late",
+            Kind::Partition => "cut a host off",
+            Kind::OneWay => "lose what a host says",
+            Kind::Loss => "lose 30 % of the packets of a host",
+            Kind::Delay => "delay the packets of a host by 200 ms",
             Kind::Hang => "the database hangs, then it and a process are killed",
             Kind::Disk => "fill the disk of the state",
         })

@@ -15,6 +15,7 @@ for round in 1 2 3; do
     sleep 0.2
 done
 grep -o " $1/[^ ]*" /proc/mounts | while read -r mounted; do umount -l "$mounted"; done
+ip netns list 2>/dev/null | grep "^$(basename "$1")-" | while read -r name _; do ip netns del "$name"; done
 [ "$what" = keep ] || rm -rf "$1"
 "#;
 

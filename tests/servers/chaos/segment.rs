@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::faults::Kind;
 use super::flow::{PARTITIONS, Places, dataflow, expected};
 use super::janitor::keeps;
+use super::network::Network;
 use super::produce::Producing;
 use super::report::{Landed, say};
 use super::server::Server;
@@ -23,9 +24,9 @@ use super::topics::Topics;
 use crate::recovery::market::{rows_of_lake, rows_of_lines};
 use crate::support::cluster::Cluster;
 
-const PROCESSES: usize = 3;
+pub const PROCESSES: usize = 3;
 /// Nothing takes so long to recover.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_secs(400);
 /// When no row has come for so long, none comes any more.
 const DRAINED: Duration = Duration::from_secs(20);
 /// After how long a process that ended by itself is started again.
@@ -39,6 +40,8 @@ pub struct Servers {
     pub program: PathBuf,
     pub kafka: Server,
     pub cassandra: Server,
+    /// The network of the processes, where it is not that of this machine.
+    pub network: Option<Network>,
 }
 
 /// A segment, under way.
@@ -54,7 +57,7 @@ pub struct Segment<'a> {
     seed: u64,
     producing: Producing,
     tail: Tail,
-    aim: Aim,
+    pub aim: Aim,
     landed: Vec<Landing>,
     restarts: usize,
 }
@@ -87,11 +90,11 @@ impl<'a> Segment<'a> {
         cluster.folder.disable_cleanup(true);
         let sabotage = settings.sabotage.map(|promise| ("TAPEFLOW_SABOTAGE".to_string(), promise.to_string()));
         cluster.environment.extend(sabotage);
-        if let Ok(log) = std::env::var("CHAOS_LOG") {
-            cluster.environment.push(("TAPEFLOW_LOG".into(), log.clone()));
-            cluster.environment.push(("RUST_LOG".into(), log));
+        if let Some(network) = &servers.network {
+            cluster.addresses.clone_from(&network.addresses);
+            cluster.namespaces.clone_from(&network.namespaces);
+            cluster.write_hosts();
         }
-        cluster.restart = true;
         let state = cluster.folder.path().join("state");
         cluster.environment.push(("TAPEFLOW_STATE".to_string(), state.to_string_lossy().into_owned()));
         let disk = settings.disk.then(|| Disk::mount(&state).expect("it was mounted before"));
@@ -188,6 +191,9 @@ impl<'a> Segment<'a> {
 
     /// A third of the faults is aimed at a checkpoint that begins or becomes complete.
     fn take_aim(&mut self) {
+        if self.settings.aimed {
+            self.aim.wait(Moment::Complete, PATIENCE);
+        }
         let span = match self.random.random_range(0..6) {
             0 if self.aim.wait(Moment::Begun, PATIENCE) => SOON,
             1 if self.aim.wait(Moment::Complete, PATIENCE) => SOON,

@@ -24,6 +24,8 @@ pub struct Settings {
     pub checkpoint: Duration,
     /// Whether the state has a small disk of its own.
     pub disk: bool,
+    /// Whether all faults come soon after a checkpoint.
+    pub aimed: bool,
     /// The promise that is broken on purpose.
     pub sabotage: Option<&'static str>,
 }
@@ -41,6 +43,7 @@ impl Settings {
             stopped: Duration::from_secs(30),
             checkpoint: Duration::from_secs(3),
             disk: true,
+            aimed: false,
             sabotage: None,
         }
     }
@@ -60,11 +63,22 @@ impl Settings {
         }
     }
 
+    /// A run between hosts: `make chaos-net FAULTS=28 SEED=1`.
+    pub fn net() -> Settings {
+        use Kind::{Delay, Kill, Loss, OneWay, Partition};
+        Settings {
+            faults: variable("FAULTS", 28),
+            deck: vec![Kill, Partition, Partition, OneWay, OneWay, Loss, Delay],
+            disk: false,
+            ..Settings::long()
+        }
+    }
+
     /// A run of these faults, with a promise broken or none.
     #[cfg(feature = "sabotage")]
     pub fn control(sabotage: Option<&'static str>, deck: &[Kind]) -> Settings {
         let (faults, deck) = (deck.len(), deck.to_vec());
-        Settings { faults, deck, sabotage, stopped: Duration::from_secs(8), ..Settings::short() }
+        Settings { faults, deck, sabotage, aimed: true, ..Settings::short() }
     }
 }
 
