@@ -48,12 +48,6 @@ struct Stage {
 impl Stage {
     /// All on this machine.
     fn new() -> Stage {
-        Stage::with(Janitor::new(), None, |folder| Server::kafka(folder, LOOPBACK))
-    }
-
-    /// With a proxy before the broker.
-    #[cfg(feature = "sabotage")]
-    fn proxied() -> Stage {
         Stage::with(Janitor::new(), None, Server::kafka_behind_a_proxy)
     }
 
@@ -147,7 +141,7 @@ fn a_broken_promise_is_seen() {
         ("snapshot", &[Kind::Kill]),
         ("manifest", &[Kind::Hang]),
     ];
-    let mut stage = Stage::proxied();
+    let mut stage = Stage::new();
     for (promise, deck) in cases {
         let wrong = stage.run(Settings::control(None, deck));
         assert!(wrong.is_empty(), "{promise} is kept, and this is wrong:\n{}", wrong.join("\n"));

@@ -88,6 +88,8 @@ impl<'a> Segment<'a> {
         cluster.program.clone_from(&servers.program);
         // What the processes of a segment said that went wrong is worth something.
         cluster.folder.disable_cleanup(true);
+        // In place by itself, and in every second segment by whoever supervises it.
+        cluster.restart = number.is_multiple_of(2);
         let sabotage = settings.sabotage.map(|promise| ("TAPEFLOW_SABOTAGE".to_string(), promise.to_string()));
         cluster.environment.extend(sabotage);
         if let Some(network) = &servers.network {
@@ -143,10 +145,12 @@ impl<'a> Segment<'a> {
         Ok(())
     }
 
-    /// Of the processes that are stopped half are replaced; of the databases that are killed a third hangs before.
+    /// Of the processes that are stopped half are replaced, of the databases that are killed a third hangs before, and of
+    /// the processes that are killed some have a commit on its way.
     fn variant(&mut self, kind: Kind) -> Kind {
         match kind {
             Kind::Stop if self.random.random_bool(1.0 / 2.0) => Kind::Replace,
+            Kind::Kill if self.servers.kafka.proxy.is_some() && self.random.random_bool(1.0 / 6.0) => Kind::LateCommit,
             Kind::Database if self.random.random_bool(1.0 / 3.0) => Kind::Hang,
             kind => kind,
         }
