@@ -215,6 +215,9 @@ impl Feeding {
         if let Some(epoch) = opens(&read) {
             if !self.feed.node.job.boundaries.may_open(epoch) {
                 self.ahead = Some((read, letters));
+                // Nothing comes before the horizon any more: boundaries up to there need not wait until it moves.
+                let last = self.feed.node.job.boundaries.horizon() - 1;
+                self.advance(epoch.min(last));
                 self.end_at_the_last_boundary();
                 return false;
             }

@@ -133,7 +133,7 @@ fn a_source_that_is_forgotten_is_read_from_the_beginning() {
     };
     write(2000, "rows.jsonl");
     let flow = "version = 1\nname = \"files\"\n[sources.rows]\ntype = \"file\"\npath = \"rows*.jsonl\"\ntime = \"time\"\n\
-                schema = { n = \"bigint\", symbol = \"text\", time = \"timestamp_us\" }\nspeed = 0.0005\n\
+                schema = { n = \"bigint\", symbol = \"text\", time = \"timestamp_us\" }\nspeed = 0.00025\n\
                 [sinks.out]\ntype = \"file\"\ninput = \"rows\"\npath = \"out.jsonl\"\nselect = [\"n\"]\n";
     folder.write("flow.toml", flow);
     run_for(&folder, 800);
