@@ -62,7 +62,9 @@ pub fn go_on<'a>(
         if !there {
             tracing::warn!("topic {topic}, partition {partition}: goes on at {start} instead of {}", position.offset);
         }
-        *range = Range { partition, start, stop: position.stop, watermark: position.watermark };
+        // The file says whether there is an end, and where it stands was decided by the first start that asked for one.
+        let stop = range.stop.map(|now| position.stop.unwrap_or(now));
+        *range = Range { partition, start, stop, watermark: position.watermark };
     }
     Ok(())
 }
