@@ -71,7 +71,14 @@ fn rows_of_a_partition_that_was_idle_have_the_same_place_after_a_crash() {
     let file = flow.folder.path().join("flow.toml");
     let text = std::fs::read_to_string(&file).expect("a file");
     std::fs::write(&file, text.replace("stop = \"never\"", "stop = \"end\"")).expect("a file");
-    let status = Run::start(&flow).0.wait().expect("it ends");
+    let (mut again, began) = (Run::start(&flow), Instant::now());
+    let status = loop {
+        match again.0.try_wait().expect("a status") {
+            Some(status) => break status,
+            None => sleep(Duration::from_millis(20)),
+        }
+        assert!(began.elapsed() < PATIENCE, "it does not end");
+    };
     assert!(status.success());
 
     let rows = out.read();
