@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use rand::{SeedableRng, rngs::StdRng};
 
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use super::started;
+use super::{killed_again_and_again, started};
 use crate::support::cluster::wait_until;
 use crate::support::{Folder, newest_checkpoint};
-
-/// How often a run may be disturbed.
-const RUNS: usize = 40;
 
 pub fn market(seed: u64, checkpoint: &str) -> Folder {
     let folder = Folder::new();
@@ -33,23 +30,7 @@ pub fn check(folder: &Folder, seed: u64, what: &str) {
 fn killed_at_any_moment_it_goes_on_from_its_last_checkpoint_with_any_number_of_workers() {
     for seed in [1, 2] {
         let folder = market(seed, "100ms");
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut resumed = 0;
-        for run in 0..RUNS {
-            let workers = random.random_range(1..=3).to_string();
-            let kill = run + 1 < RUNS && run < 8;
-            let running = started(&folder, &["--workers", &workers], random.random_range(0..1000));
-            if kill {
-                running.signal("KILL");
-            }
-            let ended = running.wait();
-            resumed += usize::from(ended.stderr.contains("goes on from checkpoint"));
-            if ended.status.success() {
-                break;
-            }
-            assert!(kill, "{}", ended.stderr);
-        }
-        assert!(resumed > 3, "it went on from a checkpoint {resumed} times");
+        killed_again_and_again(&folder, &mut StdRng::seed_from_u64(seed), 1000);
         check(&folder, seed, &format!("seed {seed}"));
         assert!(
             !folder.path("state/jobs/market/job.json").exists(),

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use rand::{Rng, SeedableRng, rngs::StdRng, seq::SliceRandom};
+use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
+use super::killed_again_and_again;
 use super::market::{ROWS, Values, flow, lines, rows_of_lines, trades};
-use super::started;
 use crate::support::Folder;
 
 /// How many neighbours change places: three times as many as the lateness allows for.
@@ -36,23 +36,7 @@ fn killed_at_any_moment_it_gives_the_rows_of_a_run_that_was_not() {
     assert_eq!(expected.len(), ROWS);
 
     let folder = market();
-    let mut random = StdRng::seed_from_u64(6);
-    let mut resumed = 0;
-    loop {
-        let workers = random.random_range(1..=3).to_string();
-        let kill = resumed < 8;
-        let running = started(&folder, &["--workers", &workers], random.random_range(0..700));
-        if kill {
-            running.signal("KILL");
-        }
-        let ended = running.wait();
-        resumed += usize::from(ended.stderr.contains("goes on from checkpoint"));
-        if ended.status.success() {
-            break;
-        }
-        assert!(kill, "{}", ended.stderr);
-    }
-    assert!(resumed > 3, "it went on from a checkpoint {resumed} times");
+    killed_again_and_again(&folder, &mut StdRng::seed_from_u64(6), 700);
     let found = rows(&folder);
     let wrong: Vec<i64> = expected.keys().copied().filter(|row| found.get(row) != expected.get(row)).collect();
     assert!(wrong.is_empty(), "{} rows differ, the first is {:?}", wrong.len(), wrong.first());

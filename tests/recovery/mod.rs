@@ -12,6 +12,8 @@ mod savepoints;
 
 use std::time::Duration;
 
+use rand::{Rng, rngs::StdRng};
+
 use crate::support::cluster::wait_until;
 use crate::support::{Folder, Running};
 
@@ -23,6 +25,27 @@ fn started(folder: &Folder, arguments: &[&str], milliseconds: u64) -> Running {
     wait_until("lines are written", || size(folder) != before || running.has_ended());
     std::thread::sleep(Duration::from_millis(milliseconds));
     running
+}
+
+/// Runs it with one to three workers, kills it within `most` milliseconds of its first lines, and runs it again, eight times
+/// and then to its end.
+fn killed_again_and_again(folder: &Folder, random: &mut StdRng, most: u64) {
+    let mut resumed = 0;
+    for run in 0.. {
+        let workers = random.random_range(1..=3).to_string();
+        let running = started(folder, &["--workers", &workers], random.random_range(0..most));
+        let kill = run < 8;
+        if kill {
+            running.signal("KILL");
+        }
+        let ended = running.wait();
+        resumed += usize::from(ended.stderr.contains("goes on from checkpoint"));
+        if ended.status.success() {
+            break;
+        }
+        assert!(kill, "{}", ended.stderr);
+    }
+    assert!(resumed > 3, "it went on from a checkpoint {resumed} times");
 }
 
 /// How much there is in the folder `lines`, or of files of lines beside it.
