@@ -73,6 +73,12 @@ static REPEATED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static WRITE_ERRORS: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_write_errors_total", "Writes that failed, also those that a retry mended.", NODE)
 });
+// No family: it goes on counting when the job begins again.
+#[expect(clippy::expect_used, reason = "a literal name, registered once")]
+static RESTARTS: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    let help = "How often a job was started again after a failure.";
+    register_int_counter_vec!(opts!("tapeflow_job_restarts_total", help), &[JOB]).expect("a metric of its own")
+});
 static IN_FLIGHT: LazyLock<IntGaugeVec> =
     LazyLock::new(|| gauges("tapeflow_sink_inflight", "Writes that wait for their acknowledgement.", NODE));
 static UNDECODABLE: LazyLock<IntCounterVec> = LazyLock::new(|| {
@@ -178,6 +184,11 @@ pub fn forget(job: &str) {
 #[expect(clippy::expect_used, reason = "a literal name")]
 fn uncounted() -> IntCounter {
     IntCounter::new("progress", "How far a source has come.").expect("a valid name")
+}
+
+/// How often a job was started again after a failure.
+pub fn restarts(job: &str) -> IntCounter {
+    RESTARTS.with_label_values(&[job])
 }
 
 /// The lag of a partition, in messages.

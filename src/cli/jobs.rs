@@ -88,6 +88,9 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(failure) = &job.failure {
         head.push_str(&format!("failure: {failure}\n"));
     }
+    if job.restarts > 0 {
+        head.push_str(&format!("started again after a failure: {} times\n", job.restarts));
+    }
     head.push_str(&format!("started: {}\n", job.started));
     if let Some(ended) = &job.ended {
         head.push_str(&format!("ended:   {ended}\n"));

@@ -46,7 +46,12 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                 // Of a job that comes after the end no worker builds anything.
                 Command::Build { .. } if ending => {}
                 Command::Build { id } => match process.jobs.build(&id) {
-                    Some(prepared) => installed.build(worker, &id, &prepared),
+                    Some(prepared) => {
+                        // One that goes on has the id that it had before.
+                        told.remove(&id);
+                        wanted.remove(&id);
+                        installed.build(worker, &id, &prepared);
+                    }
                     // The others have built it: they would wait for ever for what does not come from here.
                     None => process.links.cut(format!("job {id} is not prepared in process {}", process.index)),
                 },

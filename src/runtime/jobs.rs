@@ -105,6 +105,8 @@ enum Stage {
 #[derive(Default)]
 pub struct Jobs {
     table: Mutex<Table>,
+    /// How often each was started again after a failure.
+    restarts: Mutex<BTreeMap<String, u32>>,
 }
 
 #[derive(Default)]
@@ -123,7 +125,7 @@ impl Jobs {
             stage: Stage::Built,
         };
         let table = Table { entries: jobs.iter().map(entry).collect(), reserved: Vec::new() };
-        Jobs { table: Mutex::new(table) }
+        Jobs { table: Mutex::new(table), restarts: Mutex::default() }
     }
 
     /// Opens everything that `submission` needs: all that may fail, fails here. Where its nodes begin in this process.
@@ -163,6 +165,17 @@ impl Jobs {
         let entry = entry.ok_or_else(|| Error::Job(format!("job {id} is not prepared, or not any more")))?;
         entry.stage = Stage::Committed;
         Ok(())
+    }
+
+    /// The job `name` is started again after a failure.
+    pub fn restarted(&self, name: &str) {
+        metrics::restarts(name).inc();
+        *self.restarts.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_string()).or_default() += 1;
+    }
+
+    /// How often this process has started the job `name` again.
+    pub fn restarts(&self, name: &str) -> u32 {
+        self.restarts.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(0)
     }
 
     /// Some process is not prepared for the job: it will not be built.

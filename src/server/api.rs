@@ -147,6 +147,9 @@ pub struct JobReport {
     /// Why it failed, if it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// How often it was started again after a failure.
+    #[serde(default)]
+    pub restarts: u32,
     /// When it began (RFC 3339).
     pub started: String,
     /// When it ended.

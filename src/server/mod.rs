@@ -13,6 +13,7 @@ mod problem;
 mod reports;
 mod request;
 mod rescale;
+mod restarts;
 mod routes;
 mod saved;
 mod savepoint;

@@ -11,7 +11,7 @@ use warp::http::StatusCode;
 
 /// The jobs, as this process sees them.
 pub fn here(process: &Process) -> Vec<JobReport> {
-    process.jobs.list().iter().map(report).collect()
+    process.jobs.list().iter().map(|known| report(known, process.jobs.restarts(&known.job.name))).collect()
 }
 
 /// The jobs, in all processes together.
@@ -40,7 +40,7 @@ pub async fn one(app: &App, name: &str) -> Result<JobReport, Problem> {
     found.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, &no_such_job(name)))
 }
 
-fn report(known: &Known) -> JobReport {
+fn report(known: &Known, restarts: u32) -> JobReport {
     let nodes: Vec<NodeReport> = known
         .plan
         .nodes
@@ -65,6 +65,7 @@ fn report(known: &Known) -> JobReport {
         id: known.id.clone(),
         state: known.job.state(),
         failure: known.job.failure().map(|error| error.to_string()),
+        restarts,
         started: time(known.start),
         ended: known.job.ended().map(time),
         hash: known.hash.clone(),
@@ -84,6 +85,7 @@ fn merge(job: &mut JobReport, other: &JobReport) {
     job.ended = job.ended.take().zip(other.ended.clone()).map(|(one, other)| one.max(other));
     job.checkpoint = job.checkpoint.max(other.checkpoint);
     job.savepoint = job.savepoint.max(other.savepoint);
+    job.restarts = job.restarts.max(other.restarts);
     job.rows_in += other.rows_in;
     job.rows_out += other.rows_out;
     for (node, other) in job.nodes.iter_mut().zip(&other.nodes) {

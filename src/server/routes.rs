@@ -30,7 +30,9 @@ use warp::http::{Method, StatusCode};
 use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
-use super::{App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, savepoint, submit};
+use super::{
+    App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, saved, savepoint, submit,
+};
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
 use crate::spec::{Format, explain};
@@ -81,8 +83,11 @@ async fn answer(
         }
         (&Method::GET, ["api", "v1", "jobs", name]) => Ok(as_json(&reports::one(app, name).await?).into_response()),
         (&Method::DELETE, ["api", "v1", "jobs", name]) => {
-            known(app, name)?;
+            let known = known(app, name)?;
             app.process.stop(name, flag(request, "savepoint")?)?;
+            if known.job.failed() {
+                saved::give_up(app, name).await?;
+            }
             Ok(with_status(as_json(&reports::one(app, name).await?), StatusCode::ACCEPTED).into_response())
         }
         (&Method::POST, ["api", "v1", "jobs", name, "savepoints"]) => {

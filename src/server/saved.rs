@@ -1,14 +1,16 @@
-//! The jobs that outlive a generation: installed again when the next one begins, forgotten when they have ended.
+//! The jobs that outlive a generation: installed again when the next one begins, started again when they have failed,
+//! forgotten when they have ended.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::App;
+use super::restarts::{Next, Restarts};
 use super::submit::{put, resume};
+use super::{App, reports};
 use crate::error::{Error, Result};
-use crate::runtime::{State, StateStore, Submission};
+use crate::runtime::{Known, State, StateStore, Submission};
 use crate::state::SavedJob;
 
 /// How often it is looked whether a job has ended.
@@ -24,9 +26,10 @@ pub async fn look_after(app: Arc<App>) {
         app.process.links.cut(format!("the jobs of the state store cannot be read: {error}"));
         return;
     }
+    let mut restarts = Restarts::default();
     loop {
         sleep(LOOK).await;
-        if let Err(error) = forget(&app, &state).await {
+        if let Err(error) = look(&app, &state, &mut restarts).await {
             tracing::warn!("{error}");
         }
     }
@@ -34,11 +37,14 @@ pub async fn look_after(app: Arc<App>) {
 
 async fn install(app: &Arc<App>, state: &StateStore) -> Result<()> {
     for SavedJob { name, submission, .. } in state.jobs().list().await? {
-        let submission: Submission =
-            serde_json::from_value(submission).map_err(|error| Error::run(format!("job `{name}`: {error}")))?;
+        let submission = read(&name, submission)?;
         tokio::spawn(install_one(Arc::clone(app), state.clone(), name, submission)).await.map_err(Error::run)?;
     }
     Ok(())
+}
+
+fn read(name: &str, submission: serde_json::Value) -> Result<Submission> {
+    serde_json::from_value(submission).map_err(|error| Error::run(format!("job `{name}`: {error}")))
 }
 
 /// Tries until it is installed, or cannot be.
@@ -68,17 +74,51 @@ async fn install_one(app: Arc<App>, state: StateStore, name: String, mut submiss
     }
 }
 
-/// A job that was stopped, is done or has failed is not installed again. Its checkpoints stay.
-async fn forget(app: &App, state: &StateStore) -> Result<()> {
+/// A job that was stopped, is done or stays failed is not installed again. Its checkpoints stay.
+async fn look(app: &Arc<App>, state: &StateStore, restarts: &mut Restarts) -> Result<()> {
     if app.process.ending().is_some() || app.process.links.broken().is_some() {
         return Ok(());
     }
     for job in state.jobs().list().await? {
-        let ended = |known: &crate::runtime::Known| {
-            known.id == job.id && matches!(known.job.state(), State::Stopping | State::Done | State::Failed)
-        };
-        if app.process.jobs.list().iter().any(ended) {
-            state.jobs().remove(&job.name).await?;
+        let Some(known) = app.process.jobs.list().into_iter().find(|known| known.id == job.id) else { continue };
+        match known.job.state() {
+            State::Running => {}
+            _ if known.job.failed() => fail(app, state, job, &known, restarts).await?,
+            State::Stopping | State::Done | State::Failed => {
+                restarts.forget(&job.name);
+                state.jobs().remove(&job.name).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A job that has failed is not started again.
+pub async fn give_up(app: &App, name: &str) -> Result<()> {
+    match app.process.state() {
+        Some(state) => state.jobs().remove(name).await,
+        None => Ok(()),
+    }
+}
+
+/// A job has failed: once it has ended everywhere, it is started again or stays as it is.
+async fn fail(app: &Arc<App>, state: &StateStore, job: SavedJob, known: &Known, restarts: &mut Restarts) -> Result<()> {
+    let SavedJob { name, submission, .. } = job;
+    if reports::one(app, &name).await.is_ok_and(|report| report.state != State::Failed) {
+        return Ok(());
+    }
+    match restarts.next(&name, known.plan.job.settings.restarts) {
+        Next::After(wait) => tracing::warn!("job `{name}` is started again in {wait:?}"),
+        Next::Wait => {}
+        Next::Start => {
+            app.process.jobs.restarted(&name);
+            let submission = read(&name, submission)?;
+            let start = install_one(Arc::clone(app), state.clone(), name.clone(), submission);
+            restarts.starting(&name, tokio::spawn(start));
+        }
+        Next::Stay => {
+            tracing::error!("job `{name}` stays failed; `submit --from {name}` goes on from its last checkpoint");
+            state.jobs().remove(&name).await?;
         }
     }
     Ok(())

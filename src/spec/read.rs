@@ -97,6 +97,8 @@ pub struct JobSpec {
     pub checkpoint: Duration,
     /// How many checkpoints are kept.
     pub keep: usize,
+    /// How often in a row it is started again after a failure.
+    pub restarts: u32,
     /// Where undecodable records go.
     pub dead_letters: DeadLettersTo,
     /// How much each worker may have read and not yet written.
@@ -117,6 +119,10 @@ impl JobSpec {
             checkpoint: fields.get("checkpoint", "how often state is saved").or(Duration::from_secs(10)),
             keep: fields.get("keep_checkpoints", "how many checkpoints are kept; 3 by default").or(3u64).clamp(1, 1000)
                 as usize,
+            restarts: fields
+                .get("restarts", "how often in a row a job of a cluster that fails is started again; 5 by default")
+                .or(5u64)
+                .min(1000) as u32,
             dead_letters: fields
                 .get("dead_letters", "a folder, or { kafka = \"topic\" }: where undecodable records go")
                 .or(DeadLettersTo::Folder("dead-letters/".to_string())),

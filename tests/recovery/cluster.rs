@@ -38,7 +38,7 @@ fn is_hidden(entry: &std::fs::DirEntry) -> bool {
 }
 
 /// Whether the job has come to its end: then the store has nothing to install again.
-fn is_done(cluster: &Cluster) -> bool {
+pub fn is_done(cluster: &Cluster) -> bool {
     let jobs = cluster.folder.path().join("state/jobs/market/job.json");
     !jobs.exists()
 }

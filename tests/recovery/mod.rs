@@ -8,6 +8,7 @@ mod cluster;
 mod late;
 pub mod market;
 mod rescale;
+mod restarts;
 mod savepoints;
 
 use std::time::Duration;
