@@ -21,6 +21,8 @@ const CALL: Duration = Duration::from_secs(2);
 /// How often it is looked whether what is waited for is still wanted. (Not by polling the client, which spins where less
 /// than a millisecond of a time-out is left.)
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a delivery report takes to return.
+const SOON: Duration = Duration::from_micros(50);
 /// After this long a call that may succeed yet is made again.
 const AGAIN: Duration = Duration::from_millis(10);
 
@@ -105,6 +107,10 @@ impl Transactions {
     pub fn drain(&self, wanted: Wanted<'_>) -> Result<(), Failure> {
         while self.deliveries.state().in_flight > 0 {
             self.wait_while(wanted, |state| state.in_flight > 0)?;
+        }
+        // The client counts a message until its delivery report has returned, and a commit meanwhile waits for 100 ms.
+        while self.producer.in_flight_count() > 0 && wanted() {
+            std::thread::sleep(SOON);
         }
         self.check()
     }
