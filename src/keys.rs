@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
@@ -66,6 +66,21 @@ impl KeyReader {
             }
         }
         Ok(())
+    }
+}
+
+impl KeyReader {
+    /// The columns that keys were read from.
+    pub fn columns<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<ArrayRef>, ArrowError> {
+        match &self.converter {
+            _ if self.columns.is_empty() => Ok(Vec::new()),
+            // It was read from a column of texts.
+            None => Ok(vec![Arc::new(keys.map(|key| std::str::from_utf8(key).ok()).collect::<StringArray>())]),
+            Some(converter) => {
+                let parser = converter.parser();
+                converter.convert_rows(keys.map(|key| parser.parse(key)))
+            }
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`spec`]: a dataflow file becomes a checked and typed plan;
 //! - [`batch`], [`keys`]: what travels on every edge, and how it finds its worker;
 //! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
-//! - [`operators`], [`indicators`]: what happens to them;
+//! - [`operators`], [`indicators`], [`aggregates`]: what happens to them;
 //! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
 //! - [`state`]: what outlives a process: snapshots, checkpoints, the store that keeps them;
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
@@ -35,6 +35,7 @@
 //! # Ok::<(), tapeflow::Error>(())
 //! ```
 
+pub mod aggregates;
 pub mod batch;
 pub mod cli;
 pub mod config;

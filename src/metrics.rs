@@ -64,6 +64,8 @@ static BYTES_IN: LazyLock<IntCounterVec> =
 static HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_held_back_total", "Rows that an indicators node did not emit: not all warm.", NODE)
 });
+static LATE: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_late_records_total", "Rows that came when their window had ended.", NODE));
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -134,6 +136,8 @@ pub struct Meter {
     pub progress: IntCounter,
     /// Rows an operator kept for itself because not all of it was warm.
     pub held_back: IntCounter,
+    /// Rows that came too late for their window.
+    pub late: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -164,6 +168,7 @@ impl Meter {
             bytes_in: BYTES_IN.with_label_values(labels),
             progress: uncounted(),
             held_back: HELD_BACK.with_label_values(labels),
+            late: LATE.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

@@ -58,6 +58,7 @@ pub use column::{Column, States};
 pub use compat::Compat;
 pub use function::{Argument, ArgumentKind, Arguments, Function, MAX_ROWS, Value};
 pub use indicator::{Indicator, LIMIT};
+pub use parts::Sum as StableSum;
 pub use span::Span;
 
 /// Every function, by name.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 
-use super::{Built, OperatorPlan, OperatorSpec, Output, Transform};
+use super::{BuildContext, Built, OperatorPlan, OperatorSpec, Output, Transform};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::expression::{Scalar, condition};
@@ -34,8 +34,8 @@ struct FilterPlan {
 }
 
 impl OperatorPlan for FilterPlan {
-    fn build(&self) -> Built {
-        Built::Stateless(Box::new(self.clone()))
+    fn build(&self, _context: &BuildContext) -> Result<Built> {
+        Ok(Built::Stateless(Box::new(self.clone())))
     }
 
     fn details(&self) -> Vec<String> {

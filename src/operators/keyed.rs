@@ -145,6 +145,7 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
         let mut snapshots = Snapshots::new(keeper);
         let mut epochs = Epochs::new(take);
         let mut watermarks = Watermarks::default();
+        let mut handed_on = i64::MIN;
         move |(input, frontier), output| {
             if let Some(capability) = announce.take() {
                 let mark = Mark::Watermark { origin, time: i64::MIN };
@@ -166,10 +167,18 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 if !ready.complete {
                     continue;
                 }
+                let mut passed = None;
                 if let Some(time) = watermarks.advanced() {
-                    for mut batch in node.run(|out| operator.watermark(time, out)) {
+                    let step = |out: &mut Output| operator.watermark(time, out).map(|time| passed = Some(time));
+                    for mut batch in node.run(step) {
                         session.give_container(&mut batch);
                     }
+                }
+                for mut batch in node.run(|out| operator.end_of_epoch(out)) {
+                    session.give_container(&mut batch);
+                }
+                if let Some(time) = passed.filter(|time| *time > handed_on) {
+                    handed_on = time;
                     let mark = match time {
                         i64::MAX => Mark::Close { origin },
                         time => Mark::Watermark { origin, time },
@@ -209,6 +218,7 @@ impl NodeContext {
         out.rows.iter().for_each(|rows| self.tap.show(&rows.data));
         self.meter.rows_out.inc_by(out.rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
         self.meter.held_back.inc_by(out.held_back);
+        self.meter.late.inc_by(out.late);
         let rows = out.rows.into_iter().map(|rows| (ROWS, rows));
         rows.chain(out.further).map(|(port, rows)| Batch::of_port(port, Body::Rows(rows))).collect()
     }

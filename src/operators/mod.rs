@@ -6,6 +6,7 @@
 pub mod changes;
 pub mod exchange;
 mod filter;
+mod formulas;
 pub mod gate;
 mod indicators;
 pub mod keyed;
@@ -14,6 +15,7 @@ pub mod ports;
 mod select;
 pub mod state;
 pub mod watermarks;
+mod window;
 
 pub use indicators::{NULL_UNTIL_WARM, signature};
 
@@ -21,6 +23,7 @@ use std::sync::Arc;
 
 use crate::batch::Rows;
 use crate::error::Result;
+use crate::sources::lanes::Lanes;
 use crate::spec::{Check, Edge, Fields, Port, Refused};
 use crate::state::Draft;
 
@@ -30,6 +33,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
     ("select", "makes new rows of expressions", select::read),
+    ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
 
 /// An operator, as written.
@@ -40,8 +44,13 @@ pub trait OperatorSpec: Send + Sync {
 
 /// An operator, checked and typed.
 pub trait OperatorPlan: Send + Sync {
-    /// The running operator; this cannot fail.
-    fn build(&self) -> Built;
+    /// The running operator, on one worker.
+    fn build(&self, context: &BuildContext) -> Result<Built>;
+    /// Whether its rows are appended in an order of their own, [`ORDER`](crate::sources::ORDER) and then `seq`, rather than
+    /// that of the rows it takes.
+    fn appends_by_time(&self) -> bool {
+        false
+    }
     /// Its further outputs: the first one is port 1.
     fn ports(&self) -> Vec<Port> {
         Vec::new()
@@ -50,6 +59,15 @@ pub trait OperatorPlan: Send + Sync {
     fn details(&self) -> Vec<String> {
         Vec::new()
     }
+}
+
+/// Where an operator runs.
+#[derive(Clone, Debug, Default)]
+pub struct BuildContext {
+    /// The position of its node in the plan.
+    pub node: u16,
+    /// Where rows stand in the sources of the job.
+    pub lanes: Arc<Lanes>,
 }
 
 /// A running operator, on one worker.
@@ -69,6 +87,8 @@ pub struct Output {
     pub further: Vec<(usize, Rows)>,
     /// How many rows were kept back because not all of the operator was warm.
     pub held_back: u64,
+    /// How many rows came too late.
+    pub late: u64,
     /// Rows on which an expression failed.
     pub refused: Vec<Refused>,
 }
@@ -84,8 +104,13 @@ pub trait Transform {
 pub trait Operator {
     /// Takes rows, at least one, in order.
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()>;
-    /// Event time has passed `time` (ns since 1970 UTC) everywhere upstream.
-    fn watermark(&mut self, _time: i64, _out: &mut Output) -> Result<()> {
+    /// Event time has passed `time` (ns since 1970 UTC) everywhere upstream. Returns up to where it has passed behind this
+    /// operator: no row with an earlier event time is appended any more.
+    fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
+        Ok(time)
+    }
+    /// All rows of an epoch have come: what is told of once an epoch is told now.
+    fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
         Ok(())
     }
     /// What its state is called, and the version of its format.

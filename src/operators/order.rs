@@ -120,15 +120,15 @@ impl Operator for ByEventTime {
         Ok(())
     }
 
-    fn watermark(&mut self, time: i64, out: &mut Output) -> Result<()> {
+    fn watermark(&mut self, time: i64, out: &mut Output) -> Result<i64> {
         self.passed = time;
         let passed = self.passed(time)?;
-        let Some(first) = passed.first() else { return Ok(()) };
+        let Some(first) = passed.first() else { return Ok(time) };
         let all = concat_batches(&first.schema(), &passed)?;
         let sort = |at: usize| SortColumn { values: Arc::clone(all.column(at)), options: None };
         let order = lexsort_to_indices(&[sort(self.plan.order), sort(self.plan.seq)], None)?;
         out.rows.push(Rows { data: take_record_batch(&all, &order)?, source: self.source });
-        Ok(())
+        Ok(time)
     }
 
     fn state(&self) -> StateKind {
@@ -204,8 +204,16 @@ mod tests {
     }
 
     fn build() -> Box<dyn Operator> {
-        let edge =
-            Edge { schema: schema(), visible: 3, key: vec![2], kind: EdgeKind::Append, placed: false, in_order: true };
+        let edge = Edge {
+            schema: schema(),
+            visible: 3,
+            key: vec![2],
+            row_key: vec![1],
+            kind: EdgeKind::Append,
+            reach: 0,
+            placed: false,
+            in_order: true,
+        };
         OrderPlan { order: 0, seq: 1 }.build(&edge, 7).expect("a key of text")
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Built, OperatorPlan, OperatorSpec, Output, Transform};
+use super::{BuildContext, Built, OperatorPlan, OperatorSpec, Output, Transform};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::{At, Check, Edge, Fields, Projection, Select, surviving};
@@ -28,8 +28,8 @@ struct SelectPlan {
 }
 
 impl OperatorPlan for SelectPlan {
-    fn build(&self) -> Built {
-        Built::Stateless(Box::new(self.clone()))
+    fn build(&self, _context: &BuildContext) -> Result<Built> {
+        Ok(Built::Stateless(Box::new(self.clone())))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whether a plan can go on from a checkpoint: its nodes are known by their names.
 
 use crate::error::{Error, Result};
-use crate::operators::Built;
 use crate::operators::order::OrderPlan;
+use crate::operators::{BuildContext, Built};
 use crate::spec::{Plan, PlannedNode, Role};
 use crate::state::{Manifest, NodeState};
 
@@ -71,9 +71,10 @@ fn state_fits(plan: &Plan, name: &str, state: &NodeState) -> Result<(), String> 
     let gone = || Err("has state there and is not in the file any more".to_string());
     let now = match (node(plan, name), name.strip_suffix(ORDER).and_then(|source| node(plan, source))) {
         (Some(node), _) => match &node.role {
-            Role::Operator(operator) => match operator.build() {
-                Built::Keyed(operator) => operator.state(),
-                Built::Stateless(_) => return Err(format!("has state there and is a {} without now", node.kind)),
+            Role::Operator(operator) => match operator.build(&BuildContext::default()) {
+                Err(error) => return Err(error.to_string()),
+                Ok(Built::Keyed(operator)) => operator.state(),
+                Ok(Built::Stateless(_)) => return Err(format!("has state there and is a {} without now", node.kind)),
             },
             // Where these stand is not known by what they compute.
             Role::Source(_) | Role::Sink(_) => return Ok(()),

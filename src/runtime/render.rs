@@ -17,7 +17,7 @@ use crate::operators::gate::gate;
 use crate::operators::keyed::{NodeContext, keyed, stateless};
 use crate::operators::ports::{Outputs, ROWS, part};
 use crate::operators::state::StateKeeper;
-use crate::operators::{Built, Operator, OperatorPlan};
+use crate::operators::{BuildContext, Built, Operator, OperatorPlan};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
@@ -40,9 +40,9 @@ pub fn render(worker: &mut Worker, prepared: &Arc<Prepared>) -> Rendered {
     let rendered = Rendered::default();
     let name = prepared.plan.job.name.clone();
     worker.dataflow_named::<Epoch, _, _>(&name, |scope| {
-        let by_time = ordered_by_time(prepared).into();
-        let gate = prepared.kept.is_some().then(|| gate(scope, &prepared.job));
         let lanes = Arc::new(Lanes::of(&prepared.plan));
+        let by_time = lanes.by_time().into();
+        let gate = prepared.kept.is_some().then(|| gate(scope, &prepared.job));
         let renderer = Renderer { scope, prepared, rendered: &rendered, by_time, gate, lanes };
         if let Err(error) = renderer.render() {
             prepared.job.fail(error);
@@ -59,13 +59,6 @@ struct Renderer<'a, 's> {
     /// Set where there are checkpoints.
     gate: Option<Stream<'s, Epoch, Batch>>,
     lanes: Arc<Lanes>,
-}
-
-/// The sources whose rows are ordered by event time.
-fn ordered_by_time(prepared: &Prepared) -> Vec<u16> {
-    let ordered = |node: &PlannedNode| matches!(&node.role, Role::Source(plan) if plan.shape().order.is_some());
-    let nodes = prepared.plan.nodes.iter().enumerate();
-    nodes.filter(|(_, node)| ordered(node)).map(|(index, _)| index as u16).collect()
 }
 
 impl<'s> Renderer<'_, 's> {
@@ -183,7 +176,7 @@ impl<'s> Renderer<'_, 's> {
         plan: &dyn OperatorPlan,
     ) -> Result<Stream<'s, Epoch, Batch>> {
         let context = self.context(index, node, OnError::DeadLetter);
-        match plan.build() {
+        match plan.build(&BuildContext { node: index as u16, lanes: Arc::clone(&self.lanes) })? {
             Built::Stateless(transform) => Ok(stateless(input, context, transform)),
             Built::Keyed(operator) => self.keyed(input, edge, &node.name, context, operator),
         }

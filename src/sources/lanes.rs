@@ -20,7 +20,7 @@ pub type Place = (i64, i64);
 /// A place in each of some lanes.
 pub type Positions = BTreeMap<Lane, Place>;
 
-/// The lanes of the sources of a job.
+/// The lanes of the sources of a job, and of operators whose rows have an order of their own.
 #[derive(Clone, Debug, Default)]
 pub struct Lanes {
     sources: BTreeMap<u16, Source>,
@@ -43,8 +43,25 @@ impl Lanes {
                 let by_time = shape.order.is_some();
                 sources.insert(at as u16, Source { name: node.name.clone(), layout: shape.layout, by_time });
             }
+            if let Role::Operator(operator) = &node.role
+                && operator.appends_by_time()
+            {
+                let (name, layout) = (node.name.clone(), SeqLayout::Parts);
+                sources.insert(at as u16, Source { name, layout, by_time: true });
+            }
         }
         Lanes { sources }
+    }
+
+    /// The `seq` of a row of a source as a number that is ordered by partition, then offset.
+    #[inline]
+    pub fn partition_first(&self, source: u16, seq: i64) -> i64 {
+        self.sources.get(&source).map_or(seq, |source| source.layout.partition_first(seq))
+    }
+
+    /// The nodes whose rows are in order of event time.
+    pub fn by_time(&self) -> Vec<u16> {
+        self.sources.iter().filter(|(_, source)| source.by_time).map(|(at, _)| *at).collect()
     }
 
     /// The name of a source.

@@ -46,7 +46,16 @@ pub fn ports() -> Vec<Port> {
     let schema = Arc::clone(&SCHEMA);
     // They come from all partitions, and are of no key.
     let (key, kind) = (Vec::new(), EdgeKind::Append);
-    let edge = Edge { schema, visible: COLUMNS.len(), key, kind, placed: false, in_order: false };
+    let edge = Edge {
+        schema,
+        visible: COLUMNS.len(),
+        key,
+        row_key: Vec::new(),
+        kind,
+        reach: 0,
+        placed: false,
+        in_order: false,
+    };
     vec![Port { name: "dead_letters", edge }]
 }
 

@@ -65,8 +65,8 @@ words! {
     }
 }
 
-/// What stands in every dataflow file that has a source in this order.
-const EVENT_TIME: &str = "event_time";
+/// What stands in every dataflow file that has a source in order of event time, or a node that must know which rows come late.
+const BY_PLACE: &[&str] = &["event_time", "window"];
 
 words! {
     /// What becomes of a record that cannot be used.
@@ -149,9 +149,18 @@ impl ShapeSpec {
         let hidden = hidden_columns(check.text, self.order);
         let (schema, key) = output_schema(&selected, &keys, &hidden);
         let visible = selected.fields().len() + 1;
-        let order = (self.order == Order::EventTime).then_some(OrderPlan { order: visible + 1, seq: visible - 1 });
-        let edge =
-            Edge { schema: Arc::clone(&schema), visible, key, kind: EdgeKind::Append, placed: false, in_order: true };
+        let places = hidden.contains(&ORDER).then_some(OrderPlan { order: visible + 1, seq: visible - 1 });
+        let order = places.clone().filter(|_| self.order == Order::EventTime);
+        let edge = Edge {
+            schema: Arc::clone(&schema),
+            visible,
+            key,
+            row_key: vec![visible - 1],
+            kind: EdgeKind::Append,
+            reach: 0,
+            placed: false,
+            in_order: true,
+        };
         let plan = ShapePlan {
             select,
             time,
@@ -163,6 +172,7 @@ impl ShapeSpec {
             lateness: nanoseconds(self.lateness),
             idle_timeout: self.idle_timeout,
             order,
+            places,
             on_error: self.on_error,
         };
         Some((edge, Arc::new(plan)))
@@ -219,7 +229,7 @@ struct EventTime {
 fn hidden_columns(text: &str, order: Order) -> Vec<&'static str> {
     let optional = BUILT_IN.iter().copied().filter(|name| *name != SEQ && *name != TIME);
     let is_spoken_of = |name: &&str| match *name {
-        ORDER => order == Order::EventTime || text.contains(EVENT_TIME),
+        ORDER => order == Order::EventTime || BY_PLACE.iter().any(|word| text.contains(word)),
         name => text.contains(name),
     };
     optional.filter(is_spoken_of).collect()
@@ -264,6 +274,8 @@ pub struct ShapePlan {
     pub idle_timeout: Option<Duration>,
     /// Set where rows are to be sorted by event time.
     pub order: Option<OrderPlan>,
+    /// Set where rows tell how far event time had come when they came.
+    pub places: Option<OrderPlan>,
     /// What becomes of records that cannot be used.
     pub on_error: OnError,
 }

@@ -16,7 +16,9 @@ pub use explain::{Format, explain};
 pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
 pub use masks::masked;
 pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest};
-pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedNode, Port, Role};
+pub use plan::{
+    Check, DELETE, Edge, EdgeKind, INSERT, Input, JobPlan, OP, Plan, PlannedNode, Port, REPLACE, REVISION, Role,
+};
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
 pub use values::{Size, nanoseconds};

@@ -27,8 +27,14 @@ pub enum EdgeKind {
 
 /// The column of changes that says what a row does to the one with its key: `insert`, `replace` or `delete`.
 pub const OP: &str = "__op";
-/// What [`OP`] says of a row that is to be removed.
+/// What [`OP`] says of a row that is new,
+pub const INSERT: &str = "insert";
+/// of one that takes the place of the one with its key,
+pub const REPLACE: &str = "replace";
+/// and of one that is to be removed: it says what it was.
 pub const DELETE: &str = "delete";
+/// The column of changes that says how many corrections a row holds: it is the same whenever they came.
+pub const REVISION: &str = "revision";
 
 impl std::fmt::Display for EdgeKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,8 +55,12 @@ pub struct Edge {
     pub visible: usize,
     /// The columns that rows are grouped by.
     pub key: Vec<usize>,
+    /// The columns that a row is known by: `seq`, or what the node that made it groups by.
+    pub row_key: Vec<usize>,
     /// What the rows mean.
     pub kind: EdgeKind,
+    /// How far behind the watermark changes may come, in ns of event time; 0 where rows are only appended.
+    pub reach: i64,
     /// Each row is already at the worker that owns its key.
     pub placed: bool,
     /// All rows of a key come from one partition of one source, in order, so they may be taken as they arrive.

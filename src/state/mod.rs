@@ -46,6 +46,7 @@ mod snapshot;
 mod stamps;
 mod store;
 
+pub use binary::{Reader, put_varint};
 pub use checkpoints::Checkpoints;
 pub use compact::Bounds;
 pub use crypt::Key;

@@ -44,6 +44,13 @@ impl Sum {
         self.add(a.mul_add(b, -product));
     }
 
+    /// Adds a whole sum.
+    #[inline]
+    pub fn add_sum(&mut self, other: Self) {
+        self.add(other.high);
+        self.add(other.low);
+    }
+
     /// Takes a whole sum away.
     #[inline]
     pub fn subtract_sum(&mut self, other: Self) {

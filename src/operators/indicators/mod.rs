@@ -12,7 +12,8 @@ use datafusion_sql::sqlparser::ast::{
 use run::Indicators;
 
 use super::changes::Changes;
-use super::{Built, OperatorPlan, OperatorSpec};
+use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
+use crate::error::Result;
 use crate::formats::type_name;
 use crate::indicators::{self, ArgumentKind, Arguments, Compat, Function, Literal};
 use crate::keys::{KeyIds, KeyReader};
@@ -76,7 +77,8 @@ impl OperatorSpec for IndicatorsSpec {
         let schema = output_schema(input, &calls, &self.columns, self.emit, check.findings)?;
         let added = schema.fields().len() - input.schema.fields().len();
         let edge = Edge { schema: Arc::clone(&schema), visible: input.visible + added, placed: true, ..input.clone() };
-        let edge = Edge { key: edge.key.iter().map(|at| after_insert(*at, input.visible, added)).collect(), ..edge };
+        let moved = |columns: &[usize]| columns.iter().map(|at| after_insert(*at, input.visible, added)).collect();
+        let edge = Edge { key: moved(&edge.key), row_key: moved(&edge.row_key), ..edge };
         let plan = IndicatorsPlan {
             input: input.clone(),
             schema,
@@ -247,10 +249,10 @@ struct IndicatorsPlan {
 }
 
 impl OperatorPlan for IndicatorsPlan {
-    fn build(&self) -> Built {
-        let keys = KeyReader::new(&self.input.schema, &self.input.key);
+    fn build(&self, _context: &BuildContext) -> Result<Built> {
+        let keys = KeyReader::new(&self.input.schema, &self.input.key)?;
         let states = self.calls.iter().map(|call| (call.function.build)(&call.arguments)).collect();
-        Built::Keyed(Box::new(Indicators {
+        Ok(Built::Keyed(Box::new(Indicators {
             keys,
             ids: KeyIds::default(),
             row_ids: Vec::new(),
@@ -261,7 +263,7 @@ impl OperatorPlan for IndicatorsPlan {
             visible: self.input.visible,
             time: self.time,
             emit: self.emit,
-        }))
+        })))
     }
 
     fn details(&self) -> Vec<String> {

@@ -19,7 +19,7 @@ use crate::state::Draft;
 
 /// Indicators of the rows of all keys of one worker.
 pub struct Indicators {
-    pub(super) keys: std::result::Result<KeyReader, arrow::error::ArrowError>,
+    pub(super) keys: KeyReader,
     pub(super) ids: KeyIds,
     pub(super) row_ids: Vec<u32>,
     pub(super) changes: Changes,
@@ -72,11 +72,10 @@ impl Operator for Indicators {
 
 impl Indicators {
     fn number_keys(&mut self, data: &RecordBatch) -> Result<()> {
-        let keys = self.keys.as_ref().map_err(Error::run)?;
         let (ids, row_ids) = (&mut self.ids, &mut self.row_ids);
         row_ids.clear();
         row_ids.reserve(data.num_rows());
-        keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
+        self.keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
         let states = &self.states;
         self.changes.touch(ids, row_ids, |id, value| write(states, id, value));
         Ok(())

@@ -79,15 +79,15 @@ impl Messages {
         }
         let mut shaped = self.shape(batch)?;
         let plan = self.shaper.plan();
-        let mut order = Vec::with_capacity(if plan.order.is_some() { shaped.data.num_rows() } else { 0 });
+        let mut order = Vec::with_capacity(if plan.places.is_some() { shaped.data.num_rows() } else { 0 });
         for (seq, time) in shaped.seqs(plan).iter().zip(shaped.times(plan)) {
             let (partition, offset) = (self.layout.partition_of(*seq), self.layout.offset_of(*seq));
             let passed = marks.show(partitions.place(partition), offset, *time);
-            if plan.order.is_some() {
+            if plan.places.is_some() {
                 order.push(passed.max(*time));
             }
         }
-        if let Some(by) = &plan.order {
+        if let Some(by) = &plan.places {
             by.put(&mut shaped.data, order)?;
         }
         Ok(Rows { data: shaped.data, bytes, failed })

@@ -1,0 +1,83 @@
+//! How many different values: all of them are kept until their group ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+use super::accumulator::{Answer, Place, State, States};
+use super::function::{Aggregate, Empty, Planned, one};
+use super::value::{Value, with_value};
+
+/// `count_distinct(x)`
+pub const COUNT_DISTINCT: Aggregate = Aggregate {
+    name: "count_distinct",
+    signature: "count_distinct(x), count(distinct x)",
+    summary: "How many different values there are: exact.",
+    numbers: 0,
+    plan: |kinds, _| {
+        let (held, kind) = (one(kinds)?, kinds[0].clone());
+        let output = DataType::Int64;
+        let build = Arc::new(move || with_value!(&kind, States::<Distinct>(0.0, &DataType::Int64)));
+        Ok(Planned { arguments: vec![held], output, by_place: false, build })
+    },
+    empty: Empty::Zero,
+};
+
+/// Values in the order of [`Value::order`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "V: Value")]
+struct Ordered<V>(V);
+
+impl<V: Value> PartialEq for Ordered<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.order(&other.0).is_eq()
+    }
+}
+
+impl<V: Value> Eq for Ordered<V> {}
+
+impl<V: Value> PartialOrd for Ordered<V> {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<V: Value> Ord for Ordered<V> {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.order(&other.0)
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(bound = "V: Value")]
+struct Distinct<V: Value>(BTreeSet<Ordered<V>>);
+
+impl<V: Value> Default for Distinct<V> {
+    fn default() -> Self {
+        Distinct(BTreeSet::new())
+    }
+}
+
+impl<V: Value> State for Distinct<V> {
+    type Input = V;
+    type Output = i64;
+
+    fn add(&mut self, column: &V::Column, row: usize, _: Place) {
+        self.0.insert(Ordered(V::at(column, row)));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.0.extend(other.0.iter().cloned());
+    }
+
+    fn result(&self, _: f64) -> Answer<i64> {
+        Answer::Is(self.0.len() as i64)
+    }
+
+    fn heap_bytes(&self) -> usize {
+        let of = |value: &Ordered<V>| size_of::<V>() + value.0.heap_bytes();
+        self.0.iter().map(of).sum()
+    }
+}
