@@ -70,6 +70,11 @@ impl KeyReader {
 }
 
 impl KeyReader {
+    /// The names of the columns, of batches of `schema`.
+    pub fn names<'s>(&self, schema: &'s arrow::datatypes::Schema) -> Vec<&'s str> {
+        self.columns.iter().map(|at| schema.field(*at).name().as_str()).collect()
+    }
+
     /// The columns that keys were read from.
     pub fn columns<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<ArrayRef>, ArrowError> {
         match &self.converter {

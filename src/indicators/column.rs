@@ -26,6 +26,9 @@ pub trait Column: Send {
     /// same arguments, and returns the bytes behind them.
     fn restore<'b>(&mut self, id: u32, bytes: &'b [u8]) -> Result<&'b [u8], String>;
 
+    /// Makes the state of one key that of no rows.
+    fn clear(&mut self, id: u32);
+
     /// An estimate of the memory held, in bytes.
     fn bytes(&self) -> usize;
 }
@@ -94,6 +97,11 @@ impl<T: Indicator<I, O>, const I: usize, const O: usize> Column for States<T, I,
         self.reach(id);
         self.states[id as usize] = state;
         Ok(rest)
+    }
+
+    fn clear(&mut self, id: u32) {
+        self.reach(id);
+        self.states[id as usize] = self.blank.clone();
     }
 
     fn bytes(&self) -> usize {

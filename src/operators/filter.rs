@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 
 use super::{BuildContext, Built, OperatorPlan, OperatorSpec, Output, Transform};
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::spec::expression::{Scalar, condition};
-use crate::spec::{At, Check, Edge, Fields, surviving};
+use crate::spec::{At, Check, DELETE, Edge, EdgeKind, Fields, OP, REPLACE, surviving};
 
 struct FilterSpec {
     when: At<String>,
@@ -24,13 +24,16 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 impl OperatorSpec for FilterSpec {
     fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let when = condition(&self.when, &input.schema, check.findings)?;
-        Some((input.clone(), Arc::new(FilterPlan { when })))
+        let op = input.position(OP).filter(|_| input.kind == EdgeKind::Changes);
+        Some((input.clone(), Arc::new(FilterPlan { when, op })))
     }
 }
 
 #[derive(Clone)]
 struct FilterPlan {
     when: Scalar,
+    /// What a row does to the one with its key, where rows are changes.
+    op: Option<usize>,
 }
 
 impl OperatorPlan for FilterPlan {
@@ -51,7 +54,23 @@ impl Transform for FilterPlan {
         let kept = kept.as_boolean();
         // A condition that is null is not true.
         let kept = if kept.logical_null_count() > 0 { &prep_null_mask_filter(kept) } else { kept };
-        out.rows.push(Rows { data: filter_record_batch(&data, kept)?, source: rows.source });
+        let data = match self.op {
+            None => filter_record_batch(&data, kept)?,
+            Some(op) => filter_changes(&data, kept, op)?,
+        };
+        out.rows.push(Rows { data, source: rows.source });
         Ok(())
     }
+}
+
+/// The row that came through before may be replaced by one that does not: then it is deleted.
+fn filter_changes(data: &RecordBatch, kept: &BooleanArray, op: usize) -> Result<RecordBatch> {
+    let ops = data.column(op).as_string::<i32>();
+    let is_turned_away = |row: usize| !kept.value(row) && ops.value(row) == REPLACE;
+    let new_ops = (0..data.num_rows()).map(|row| if is_turned_away(row) { DELETE } else { ops.value(row) });
+    let mut columns = data.columns().to_vec();
+    columns[op] = Arc::new(StringArray::from_iter_values(new_ops));
+    let goes_on = (0..data.num_rows()).map(|row| Some(kept.value(row) || is_turned_away(row)));
+    let data = RecordBatch::try_new(data.schema(), columns)?;
+    Ok(filter_record_batch(&data, &goes_on.collect::<BooleanArray>())?)
 }

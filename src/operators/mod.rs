@@ -12,6 +12,7 @@ mod indicators;
 pub mod keyed;
 pub mod order;
 pub mod ports;
+mod replay;
 mod select;
 pub mod state;
 pub mod watermarks;

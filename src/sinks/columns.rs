@@ -3,7 +3,7 @@
 use arrow::datatypes::SchemaRef;
 
 use crate::spec::expression::Scalar;
-use crate::spec::{At, Check, Edge, Fields, Projection, Select};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, OP, Projection, Select};
 
 /// `select`, as written.
 pub struct ColumnsSpec {
@@ -21,11 +21,24 @@ impl ColumnsSpec {
     pub fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
         match &self.select {
             Some(select) => select.compile(&input.schema, check.findings).map(Projection::new),
-            None => Some(visible(&input.schema, input.visible)),
+            None => Some(columns(&input.schema, 0..input.visible)),
+        }
+    }
+
+    /// The same for a sink that does what [`OP`] says, rather than write it down.
+    pub fn plan_without_op(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
+        match op_of(input).filter(|_| self.select.is_none()) {
+            Some(op) => Some(columns(&input.schema, (0..input.visible).filter(|at| *at != op))),
+            None => self.plan(input, check),
         }
     }
 }
 
-fn visible(schema: &SchemaRef, count: usize) -> Projection {
-    Projection::new((0..count).map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
+/// The column that says what a row does to the one with its key, where rows are changes.
+pub fn op_of(input: &Edge) -> Option<usize> {
+    input.position(OP).filter(|_| input.kind == EdgeKind::Changes)
+}
+
+fn columns(schema: &SchemaRef, which: impl Iterator<Item = usize>) -> Projection {
+    Projection::new(which.map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
 }

@@ -1,17 +1,18 @@
-//! Rows written out as JSON lines: the input of `[[tests]]`.
+//! Rows written out as JSON lines: the input of `[[tests]]`. Each line is an epoch of its own, so that a row may come late.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::shape::{ShapePlan, Shaper};
+use super::shape::{ShapePlan, Shaped, Shaper};
 use super::{Cut, PreparedSource, Read, Reader, ReaderContext};
-use crate::batch::{Epoch, Origin};
+use crate::batch::{Epoch, Mark, Origin};
 use crate::error::{Error, Result};
 use crate::formats::{Decoder, JsonDecoder, JsonOptions, MessageSchema};
 use crate::operators::watermarks::origin;
 use crate::sinks::dead_letters::Place;
 use crate::state::Entry;
 
-/// JSON lines in place of a source; they are read by the first worker, in one epoch.
+/// JSON lines in place of a source; they are read by the first worker.
 pub struct Lines {
     /// The lines.
     pub text: String,
@@ -26,6 +27,7 @@ impl PreparedSource for Lines {
         let lines = if context.worker == 0 { self.text.clone() } else { String::new() };
         Box::new(LinesReader {
             lines: Some(lines),
+            due: VecDeque::new(),
             messages: self.messages.clone(),
             shaper: Shaper::new(Arc::clone(&self.shape)),
             context,
@@ -35,6 +37,7 @@ impl PreparedSource for Lines {
 
 struct LinesReader {
     lines: Option<String>,
+    due: VecDeque<Read>,
     messages: MessageSchema,
     shaper: Shaper,
     context: ReaderContext,
@@ -58,7 +61,7 @@ impl Reader for LinesReader {
     }
 
     fn origins(&self) -> Vec<(Origin, i64)> {
-        vec![(origin(self.context.node, self.context.worker), i64::MIN)]
+        vec![(self.origin(), i64::MIN)]
     }
 
     fn position(&self, _boundary: Epoch) -> Result<Vec<Entry>> {
@@ -66,7 +69,19 @@ impl Reader for LinesReader {
     }
 
     fn read(&mut self) -> Result<Read> {
-        let Some(text) = self.lines.take() else { return Ok(Read::End) };
+        if let Some(text) = self.lines.take() {
+            self.read_all(&text)?;
+        }
+        Ok(self.due.pop_front().unwrap_or(Read::End))
+    }
+}
+
+impl LinesReader {
+    fn origin(&self) -> Origin {
+        origin(self.context.node, self.context.worker)
+    }
+
+    fn read_all(&mut self, text: &str) -> Result<()> {
         let mut decoder = JsonDecoder::new(&self.messages, None, JsonOptions::default());
         let (mut seqs, mut decoded) = (Vec::new(), Vec::new());
         for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
@@ -82,7 +97,26 @@ impl Reader for LinesReader {
         for (row, reason) in &shaped.refused {
             self.refuse(decoded[*row].0, decoded[*row].1, reason)?;
         }
-        let bytes = text.len();
-        Ok(Read::Rows { epoch: Some(self.context.start), data: shaped.data, bytes, extent: bytes as u64 })
+        self.hand_out(shaped)
+    }
+
+    /// One row an epoch, and how far event time has come by it.
+    fn hand_out(&mut self, mut shaped: Shaped) -> Result<()> {
+        let plan = Arc::clone(self.shaper.plan());
+        let (mut watermark, mut order) = (i64::MIN, Vec::new());
+        let mut marks = Vec::new();
+        for time in shaped.times(&plan) {
+            order.push(watermark.max(*time));
+            watermark = watermark.max(time.saturating_sub(plan.lateness));
+            marks.push(Mark::Watermark { origin: self.origin(), time: watermark });
+        }
+        if let Some(places) = &plan.places {
+            places.put(&mut shaped.data, order)?;
+        }
+        for (row, mark) in marks.into_iter().enumerate() {
+            let (epoch, data) = (Some(self.context.start + row as Epoch), shaped.data.slice(row, 1));
+            self.due.extend([Read::Rows { epoch, data, bytes: 0, extent: 0 }, Read::Mark(mark)]);
+        }
+        Ok(())
     }
 }

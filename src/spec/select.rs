@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::expression::{Scalar, scalar};
 use super::fields::{FromToml, Named, OneOrMany, expected};
 use super::mistakes::{At, Findings, did_you_mean};
-use super::plan::Edge;
+use super::plan::{Edge, EdgeKind, OP, REVISION};
 use crate::error::Result;
 use crate::formats::ColumnType;
 use crate::sources::BUILT_IN;
@@ -89,12 +89,22 @@ impl Select {
     pub fn plan(&self, input: &Edge, findings: &Findings) -> Option<(Edge, Projection)> {
         let mut columns = self.compile(&input.schema, findings)?;
         self.check_built_in(&columns, input, findings)?;
+        // What a row does to the others is part of it whatever is selected.
+        if let Some(op) = input.position(OP).filter(|_| input.kind == EdgeKind::Changes)
+            && !columns.iter().any(|(field, _)| field.name() == OP)
+        {
+            columns.push((input.schema.field(op).clone(), Scalar::column(&input.schema, op)));
+        }
         let visible = columns.len();
         let position = |columns: &[(Field, Scalar)], at: usize| {
             columns.iter().position(|(_, scalar)| scalar.as_column() == Some(at))
         };
-        let is_built_in = |at: &usize| BUILT_IN.contains(&input.schema.field(*at).name().as_str());
-        for at in (0..input.schema.fields().len()).filter(is_built_in).chain(input.key.iter().copied()) {
+        let is_built_in = |at: &usize| {
+            let name = input.schema.field(*at).name().as_str();
+            BUILT_IN.contains(&name) || name == REVISION && input.kind == EdgeKind::Changes
+        };
+        let keys = input.key.iter().chain(&input.row_key).copied();
+        for at in (0..input.schema.fields().len()).filter(is_built_in).chain(keys) {
             // What is built in is looked for by its name: a copy under another one does not stand for it.
             let named =
                 columns.iter().any(|(field, _)| is_built_in(&at) && field.name() == input.schema.field(at).name());
@@ -106,9 +116,10 @@ impl Select {
                 columns.push((field, Scalar::column(&input.schema, at)));
             }
         }
-        let key = input.key.iter().filter_map(|at| position(&columns, *at)).collect();
+        let positions = |of: &[usize]| of.iter().filter_map(|at| position(&columns, *at)).collect();
+        let (key, row_key) = (positions(&input.key), positions(&input.row_key));
         let projection = Projection::new(columns);
-        let edge = Edge { schema: Arc::clone(&projection.schema), visible, key, ..input.clone() };
+        let edge = Edge { schema: Arc::clone(&projection.schema), visible, key, row_key, ..input.clone() };
         Some((edge, projection))
     }
     /// What later nodes rely on under its name must stay what it is.

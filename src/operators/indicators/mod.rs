@@ -12,6 +12,7 @@ use datafusion_sql::sqlparser::ast::{
 use run::Indicators;
 
 use super::changes::Changes;
+use super::replay::Replay;
 use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
 use crate::error::Result;
 use crate::formats::type_name;
@@ -19,7 +20,7 @@ use crate::indicators::{self, ArgumentKind, Arguments, Compat, Function, Literal
 use crate::keys::{KeyIds, KeyReader};
 use crate::sources::TIME;
 use crate::spec::expression::{Parsed, Scalar, compile, parse};
-use crate::spec::{At, Check, Edge, Fields, Findings, Named, did_you_mean};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, Named, did_you_mean};
 use crate::words;
 
 words! {
@@ -81,6 +82,7 @@ impl OperatorSpec for IndicatorsSpec {
         let edge = Edge { key: moved(&edge.key), row_key: moved(&edge.row_key), ..edge };
         let plan = IndicatorsPlan {
             input: input.clone(),
+            output: edge.clone(),
             schema,
             calls: Arc::new(calls),
             time: input.position(TIME),
@@ -242,6 +244,7 @@ fn literal(sql: &Sql) -> Option<Literal> {
 
 struct IndicatorsPlan {
     input: Edge,
+    output: Edge,
     schema: SchemaRef,
     calls: Arc<Vec<Call>>,
     time: Option<usize>,
@@ -252,7 +255,7 @@ impl OperatorPlan for IndicatorsPlan {
     fn build(&self, _context: &BuildContext) -> Result<Built> {
         let keys = KeyReader::new(&self.input.schema, &self.input.key)?;
         let states = self.calls.iter().map(|call| (call.function.build)(&call.arguments)).collect();
-        Ok(Built::Keyed(Box::new(Indicators {
+        let indicators = Indicators {
             keys,
             ids: KeyIds::default(),
             row_ids: Vec::new(),
@@ -263,7 +266,11 @@ impl OperatorPlan for IndicatorsPlan {
             visible: self.input.visible,
             time: self.time,
             emit: self.emit,
-        })))
+        };
+        Ok(Built::Keyed(match self.input.kind {
+            EdgeKind::Append => Box::new(indicators),
+            EdgeKind::Changes => Box::new(Replay::new(indicators, &self.input, &self.output)?),
+        }))
     }
 
     fn details(&self) -> Vec<String> {

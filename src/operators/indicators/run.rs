@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::indicators::Column;
 use crate::keys::{KeyIds, KeyReader};
 use crate::operators::changes::Changes;
+use crate::operators::replay::Replayable;
 use crate::operators::{Operator, Output, StateKind};
 use crate::spec::surviving;
 use crate::state::Draft;
@@ -67,6 +68,18 @@ impl Operator for Indicators {
             rest = state.restore(id, rest).map_err(Error::run)?;
         }
         if rest.is_empty() { Ok(()) } else { Err(Error::run("there is more than the state of these indicators")) }
+    }
+}
+
+impl Replayable for Indicators {
+    fn save(&mut self, key: &[u8], out: &mut Vec<u8>) {
+        let id = self.ids.id(key);
+        write(&self.states, id, out);
+    }
+
+    fn clear(&mut self, key: &[u8]) {
+        let id = self.ids.id(key);
+        self.states.iter_mut().for_each(|state| state.clear(id));
     }
 }
 

@@ -74,12 +74,6 @@ impl Groups {
         slots.get(at + 1).copied()
     }
 
-    /// The group of `key` before the one in `slot`.
-    pub fn before(&self, slot: u32) -> Option<u32> {
-        let slots = self.of_key(self.at(slot).key);
-        let at = slots.iter().position(|other| *other == slot)?;
-        at.checked_sub(1).map(|at| slots[at])
-    }
 
     /// Opens a group, which must not be there. What was aggregated in its slot before is to be cleared.
     pub fn open(&mut self, group: Group) -> u32 {

@@ -95,6 +95,27 @@ impl KeySpec {
         (findings.len() == before).then_some(Keyed { table, overwrites })
     }
 
+    /// A row of a table must be that of one row of changes, whatever that becomes.
+    fn check_changes(&self, key: &[usize], input: &Edge, findings: &Findings) {
+        let names = |which: &[usize]| {
+            which.iter().map(|at| format!("`{}`", input.schema.field(*at).name())).collect::<Vec<_>>().join(", ")
+        };
+        let missing: Vec<usize> = input.row_key.iter().filter(|at| !key.contains(at)).copied().collect();
+        let more: Vec<usize> =
+            key.iter().filter(|at| !input.row_key.contains(at) && !input.key.contains(at)).copied().collect();
+        if !more.is_empty() {
+            let message = format!("a row that is replaced would stay in the table: {} may change, and stands in its key", names(&more));
+            findings.mistake(&self.partition.span, message);
+        }
+        if !missing.is_empty() && self.on_conflict.is_none() {
+            let message = format!(
+                "different rows would overwrite each other: add {} to `clustering_key`, or write on_conflict = \"last\"",
+                names(&missing)
+            );
+            findings.mistake(&self.partition.span, message);
+        }
+    }
+
     fn check_names(&self, findings: &Findings) {
         for name in [&self.keyspace, &self.table].into_iter().filter(|name| !name.is_empty()) {
             let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
@@ -113,14 +134,18 @@ impl KeySpec {
             Values::Column(at) => projection.source(at),
             Values::Bucket(_) => None,
         };
-        // Changes are made to overwrite each other, and rows that an operator made have no `seq`.
-        let seq = input.position(SEQ).filter(|_| input.kind == EdgeKind::Append);
-        let Some(seq) = seq else { return true };
-        if key.iter().any(|column| source(column) == Some(seq)) {
+        let sources: Vec<usize> = key.iter().filter_map(source).collect();
+        if input.kind == EdgeKind::Changes {
+            self.check_changes(&sources, input, findings);
+            return true;
+        }
+        let has_key = !input.row_key.is_empty() && input.row_key.iter().all(|at| sources.contains(at));
+        let Some(seq) = input.position(SEQ) else { return !has_key };
+        if has_key || sources.contains(&seq) {
             return false;
         }
         let tells_apart = |at: usize| !input.key.contains(&at) && is_id(input.schema.field(at));
-        if self.on_conflict.is_none() && !key.iter().filter_map(source).any(tells_apart) {
+        if self.on_conflict.is_none() && !sources.into_iter().any(tells_apart) {
             let message = "rows with the same key would overwrite each other: add `seq`, or an id of the source (a uuid, or a \
                            column named id or ..._id), to `clustering_key`; or write on_conflict = \"last\"";
             findings.mistake(&self.partition.span, message);

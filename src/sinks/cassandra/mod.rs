@@ -28,13 +28,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::columns::ColumnsSpec;
+use super::columns::{ColumnsSpec, op_of};
 use super::{Placement, PreparedSink, SinkPlan, SinkSpec};
 use crate::error::Result;
 use crate::operators::NULL_UNTIL_WARM;
 use crate::runtime::Prepare;
 use crate::sources::TIME;
-use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, OP, Projection};
+use crate::spec::{At, Check, Edge, Fields, Findings, Projection};
 use connection::{Connection, ConnectionSpec};
 use key::{KeySpec, Keyed};
 use options::{Options, OptionsSpec};
@@ -61,7 +61,7 @@ impl SinkSpec for CassandraSpec {
         let findings = check.findings;
         let connection = self.connection.plan(check);
         let options = self.options.plan(findings);
-        let projection = self.columns.plan(input, check)?;
+        let projection = self.columns.plan_without_op(input, check)?;
         let expires = options.as_ref().is_some_and(|options| options.ttl.is_some());
         let keyed = self.key.plan(input, &projection, expires, check);
         let time = input.position(TIME);
@@ -71,7 +71,7 @@ impl SinkSpec for CassandraSpec {
             findings.mistake(&name.span, "`bucket` and `ttl` need event time, which these rows do not have");
             return None;
         }
-        let changes = input.position(OP).filter(|_| input.kind == EdgeKind::Changes);
+        let changes = op_of(input);
         warn(name, &projection, findings);
         let placement = placement(input, &projection, &table, overwrites);
         Some(Arc::new(CassandraPlan {

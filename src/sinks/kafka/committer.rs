@@ -210,7 +210,7 @@ impl Committer {
     fn send(&self, parcels: &[Parcel], marker: Option<&Marker>, wanted: &dyn Fn() -> bool) -> Result<(), Failure> {
         for messages in parcels.iter().flat_map(|parcel| &parcel.messages) {
             for row in 0..messages.len() {
-                self.transactions.send(&self.topic, messages.key(row), Some(messages.payload(row)), wanted)?;
+                self.transactions.send(&self.topic, messages.key(row), messages.payload(row), wanted)?;
             }
         }
         match marker {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::error::Result;
 use crate::formats::JsonRows;
-use crate::spec::Projection;
+use crate::spec::{DELETE, Projection};
 use crate::spec::expression::Scalar;
 use crate::words;
 
@@ -58,6 +58,8 @@ pub struct Encoder {
     schema: SchemaRef,
     unit: Option<TimeUnit>,
     key: Key,
+    /// The column that says which rows are to be removed.
+    op: Option<usize>,
 }
 
 impl Encoder {
@@ -73,7 +75,12 @@ impl Encoder {
             _ => field.as_ref().clone(),
         };
         let schema = Schema::new(projection.schema().fields().iter().map(written).collect::<Vec<_>>());
-        Encoder { projection, schema: Arc::new(schema), unit: times.unit(), key }
+        Encoder { projection, schema: Arc::new(schema), unit: times.unit(), key, op: None }
+    }
+
+    /// With rows that replace and delete one another: a deletion is a message without payload, a tombstone.
+    pub fn of_changes(self, op: Option<usize>) -> Self {
+        Encoder { op, ..self }
     }
 
     /// The key, for people.
@@ -96,7 +103,8 @@ impl Encoder {
             Key::Text(text) => Keys::Texts(text.evaluate(data)?.as_string::<i32>().clone()),
             Key::Object(object) => Keys::Objects(JsonRows::of(&object.apply(data)?)?),
         };
-        Ok(Messages { payloads, keys })
+        let deleted = |at: usize| data.column(at).as_string::<i32>().iter().map(|op| op == Some(DELETE)).collect();
+        Ok(Messages { payloads, keys, deleted: self.op.map(deleted) })
     }
 
     fn with_times_as_numbers(&self, data: RecordBatch) -> Result<RecordBatch> {
@@ -118,6 +126,7 @@ impl Encoder {
 pub struct Messages {
     payloads: JsonRows,
     keys: Keys,
+    deleted: Option<Vec<bool>>,
 }
 
 enum Keys {
@@ -142,9 +151,10 @@ impl Messages {
         self.payloads.text.len() + keys
     }
 
-    /// The payload of a message.
-    pub fn payload(&self, row: usize) -> &[u8] {
-        self.payloads.row(row)
+    /// The payload of a message; none of a tombstone.
+    pub fn payload(&self, row: usize) -> Option<&[u8]> {
+        let is_deleted = self.deleted.as_ref().is_some_and(|deleted| deleted[row]);
+        (!is_deleted).then(|| self.payloads.row(row))
     }
 
     /// The key of a message.
@@ -182,7 +192,7 @@ mod tests {
         let key = key.iter().map(|at| Scalar::column(&data.schema(), *at)).collect();
         let messages = Encoder::new(Projection::new(all), key, times).encode(&data).expect("messages");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        (0..messages.len()).map(|row| (messages.key(row).map(text), text(messages.payload(row)))).collect()
+        (0..messages.len()).map(|row| (messages.key(row).map(text), text(messages.payload(row).expect("a payload")))).collect()
     }
 
     #[test]
@@ -192,6 +202,23 @@ mod tests {
         assert_eq!(messages[0].1, r#"{"symbol":"A\n\"1\"","time":"2023-11-14T22:13:20.123Z","price":1.5}"#);
         assert_eq!(messages[1].0, None);
         assert_eq!(messages[1].1, r#"{"symbol":null,"time":"1970-01-01T00:00:00Z","price":null}"#);
+    }
+
+    #[test]
+    fn a_deletion_is_a_key_without_payload() {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("symbol", DataType::Utf8, true),
+            Field::new("__op", DataType::Utf8, false),
+        ]));
+        let columns: Vec<ArrayRef> =
+            vec![Arc::new(StringArray::from(vec!["A", "B"])), Arc::new(StringArray::from(vec!["replace", DELETE]))];
+        let data = RecordBatch::try_new(Arc::clone(&schema), columns).expect("rows");
+        let symbol = || Scalar::column(&schema, 0);
+        let written = Projection::new(vec![(schema.field(0).clone(), symbol())]);
+        let encoder = Encoder::new(written, vec![symbol()], Times::Rfc3339).of_changes(Some(1));
+        let messages = encoder.encode(&data).expect("messages");
+        assert_eq!(messages.payload(0), Some(br#"{"symbol":"A"}"#.as_slice()));
+        assert_eq!((messages.key(1), messages.payload(1)), (Some(b"B".as_slice()), None));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use exactly_once::ExactlyOnce;
 use flight::Flight;
 use sink::KafkaSink;
 
-use super::columns::ColumnsSpec;
+use super::columns::{ColumnsSpec, op_of};
 use super::{Placement, PreparedSink, Sink, SinkContext, SinkPlan, SinkSpec};
 use crate::error::{Error, Result};
 use crate::kafka::{
@@ -101,14 +101,14 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
 impl SinkSpec for KafkaSpec {
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Arc<dyn SinkPlan>> {
         let connection = self.connection.plan(PRODUCER_REFUSED, check.findings);
-        let projection = self.columns.plan(input, check);
+        let projection = self.columns.plan_without_op(input, check);
         let key = self.key(input, check);
         let exactly = self.exactly_once(name, input, check);
         Some(Arc::new(KafkaPlan {
             connection: connection?,
             topic: self.topic.value.clone(),
             create: self.create.as_ref().map(|create| create.value),
-            encoder: Encoder::new(projection?, key?, self.times),
+            encoder: Encoder::new(projection?, key?, self.times).of_changes(op_of(input)),
             placement: placement(input, exactly.is_some()),
             exactly,
         }))
@@ -118,10 +118,25 @@ impl SinkSpec for KafkaSpec {
 impl KafkaSpec {
     fn key(&self, input: &Edge, check: &Check<'_>) -> Option<Vec<Scalar>> {
         let Some(key) = &self.key else {
-            return Some(input.key.iter().map(|at| Scalar::column(&input.schema, *at)).collect());
+            // Of changes the topic holds the last one of each row, once it is compacted.
+            let key = if input.kind == EdgeKind::Changes { &input.row_key } else { &input.key };
+            return Some(key.iter().map(|at| Scalar::column(&input.schema, *at)).collect());
         };
+        self.check_key_of_changes(key, input, check);
         let scalars = key.0.iter().map(|key| scalar(key, &input.schema, check.findings)).collect::<Vec<_>>();
         scalars.into_iter().collect()
+    }
+
+    /// Rows of which one replaces another must have its key.
+    fn check_key_of_changes(&self, key: &OneOrMany<String>, input: &Edge, check: &Check<'_>) {
+        let names: Vec<&str> = input.row_key.iter().map(|at| input.schema.field(*at).name().as_str()).collect();
+        let is_there = |name: &&str| key.0.iter().any(|key| key.value == **name);
+        if let (EdgeKind::Changes, Some(first)) = (input.kind, key.0.first())
+            && !names.iter().all(|name| is_there(&name))
+        {
+            let message = format!("these rows replace one another by {}: a key without these mixes them up", names.join(", "));
+            check.findings.warning(&first.span, message);
+        }
     }
 
     /// How rows are written once, where that is asked for, or where it can be done and costs little.
@@ -131,7 +146,8 @@ impl KafkaSpec {
             guarantee => guarantee.as_ref(),
         };
         let columns = PlaceColumns::of(input).filter(|_| input.kind == EdgeKind::Append);
-        if let (None, Some(guarantee)) = (columns, asked) {
+        // The last value of each key is exact at every restart: there is nothing to add.
+        if let (None, Some(guarantee), EdgeKind::Append) = (columns, asked, input.kind) {
             check.findings.mistake(&guarantee.span, NO_PLACES);
         }
         // Without a key one worker would have to send all rows: nobody shall have that who has not asked for it.
@@ -146,8 +162,7 @@ impl KafkaSpec {
     }
 }
 
-const NO_PLACES: &str =
-    "exactly_once is for rows that are only ever appended, and these change others: write at_least_once";
+const NO_PLACES: &str = "exactly_once is for rows of sources and windows, and these have no place there: write at_least_once";
 
 /// Rows that are not yet at the worker of their key are brought there, so that one producer sends them in order.
 ///

@@ -89,12 +89,8 @@ impl Sending {
         // They are counted first: the first may have landed before the last is sent.
         flight.take_off(self.epoch, count as u64);
         while self.next < self.messages.len() {
-            let record =
-                BaseRecord::with_opaque_to(topic, self.epoch as usize).payload(self.messages.payload(self.next));
-            let record = match self.messages.key(self.next) {
-                Some(key) => record.key(key),
-                None => record,
-            };
+            let mut record: BaseRecord<'_, [u8], [u8], _> = BaseRecord::with_opaque_to(topic, self.epoch as usize);
+            (record.key, record.payload) = (self.messages.key(self.next), self.messages.payload(self.next));
             if let Err((error, _)) = producer.send(record) {
                 let left = (self.messages.len() - self.next) as u64;
                 if error.rdkafka_error_code() == Some(Code::QueueFull) {
