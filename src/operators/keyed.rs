@@ -167,9 +167,9 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 if !ready.complete {
                     continue;
                 }
-                let mut passed = None;
-                if let Some(time) = watermarks.advanced() {
-                    let step = |out: &mut Output| operator.watermark(time, out).map(|time| passed = Some(time));
+                let mut passed = Vec::new();
+                while let Some(time) = watermarks.advanced() {
+                    let step = |out: &mut Output| operator.watermark(time, out).map(|time| passed.push(time));
                     for mut batch in node.run(step) {
                         session.give_container(&mut batch);
                     }
@@ -177,7 +177,10 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 for mut batch in node.run(|out| operator.end_of_epoch(out)) {
                     session.give_container(&mut batch);
                 }
-                if let Some(time) = passed.filter(|time| *time > handed_on) {
+                for time in passed.into_iter().filter(|time| *time > i64::MIN) {
+                    if time <= handed_on {
+                        continue;
+                    }
                     handed_on = time;
                     let mark = match time {
                         i64::MAX => Mark::Close { origin },

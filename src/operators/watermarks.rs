@@ -8,6 +8,8 @@ use crate::batch::{Mark, Origin};
 #[derive(Default)]
 pub struct Watermarks {
     origins: HashMap<Origin, i64>,
+    /// The greatest one of all.
+    greatest: Option<i64>,
     passed: Option<i64>,
 }
 
@@ -18,13 +20,20 @@ impl Watermarks {
             Mark::Watermark { origin, time } => (origin, time),
             Mark::Close { origin } => (origin, i64::MAX),
         };
+        if time < i64::MAX {
+            self.greatest = self.greatest.max(Some(time));
+        }
         let known = self.origins.entry(origin).or_insert(i64::MIN);
         *known = time.max(*known);
     }
 
-    /// The least watermark, where it has risen since the last call: to be asked at the end of an epoch.
+    /// The least watermark, where it has risen since the last call: to be asked at the end of an epoch, until there is
+    /// none. Where all have ended, event time first comes to the greatest there was, which is the same at every replay.
     pub fn advanced(&mut self) -> Option<i64> {
-        let least = self.origins.values().copied().min().filter(|time| *time > i64::MIN)?;
+        let mut least = self.origins.values().copied().min().filter(|time| *time > i64::MIN)?;
+        if least == i64::MAX && self.passed < self.greatest {
+            least = self.greatest?;
+        }
         if self.passed.is_some_and(|passed| least <= passed) {
             return None;
         }
@@ -56,5 +65,8 @@ mod tests {
         assert_eq!(watermarks.advanced(), None);
         watermarks.note(Mark::Close { origin: 2 });
         assert_eq!(watermarks.advanced(), Some(50));
+        watermarks.note(Mark::Watermark { origin: 1, time: 70 });
+        watermarks.note(Mark::Close { origin: 1 });
+        assert_eq!([(); 3].map(|()| watermarks.advanced()), [Some(70), Some(i64::MAX), None], "the end of all");
     }
 }

@@ -10,6 +10,8 @@ mod intervals;
 mod kept;
 mod run;
 mod tell;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -112,7 +114,7 @@ impl OperatorSpec for WindowSpec {
         if time.is_none() {
             findings.mistake(&self.span, "a window needs event time, which these rows do not have");
         }
-        self.check(findings);
+        self.check(input, findings);
         let keys = input.key.iter().map(|at| input.schema.field(*at).clone().with_nullable(true));
         let given: Vec<Field> = keys.chain(interval_columns()).collect();
         let formulas = Formulas::plan(&self.columns, &given, input, findings)?;
@@ -176,12 +178,18 @@ impl WindowSpec {
         }
     }
 
-    fn check(&self, findings: &Findings) {
+    fn check(&self, input: &Edge, findings: &Findings) {
         if let Some(given) = self.revise_for.as_ref().filter(|_| self.late.value != Late::Revise) {
             findings.mistake(&given.span, "`revise_for` goes with late = \"revise\"");
         }
         if let Some(given) = self.fill_for.as_ref().filter(|_| self.empty.value == Empty::Omit) {
             findings.mistake(&given.span, "`fill_for` goes with empty = \"carry\" or \"null\"");
+        }
+        if input.kind == EdgeKind::Changes && self.session.is_some() {
+            findings.mistake(&self.span, "a session of rows that may be taken back is not there yet: use `tumbling` or `hopping`");
+        }
+        if input.kind == EdgeKind::Changes && self.empty.value != Empty::Omit {
+            findings.mistake(&self.empty.span, "`empty` goes with rows that are only appended, and these may be taken back");
         }
         if self.session.is_some() && self.empty.value != Empty::Omit {
             findings.mistake(

@@ -33,6 +33,8 @@ pub struct Window {
     pub(super) held: Held,
     /// Groups that have changed in this epoch and may have to be told of.
     changed: Vec<u32>,
+    /// Groups whose first row came when their end had passed.
+    filled_late: Vec<u32>,
     /// The watermark.
     passed: i64,
 }
@@ -67,6 +69,7 @@ impl Window {
                 kept: plan.input_op.map(|_| Kept::new(&kinds)).transpose()?,
             },
             changed: Vec::new(),
+            filled_late: Vec::new(),
             passed: i64::MIN,
             plan: Arc::clone(plan),
         })
@@ -108,30 +111,33 @@ impl Operator for Window {
             self.go_on_behind(slot);
             told.push(slot);
         }
-        let told = self.without_idle_ends(told);
         self.tell(&told, out)?;
         for slot in told {
             let end = self.held.groups.at(slot).end;
             let reach = end.saturating_add(self.plan.reach);
             self.held.groups.leaves_at(slot, reach);
         }
-        for slot in self.held.groups.leaving(time) {
-            self.touch(slot);
-            self.forget(slot);
-        }
         Ok(self.handed_on(time))
     }
 
     fn end_of_epoch(&mut self, out: &mut Output) -> Result<()> {
+        for slot in std::mem::take(&mut self.filled_late) {
+            self.fill_behind(slot);
+        }
         let mut changed = std::mem::take(&mut self.changed);
-        changed.sort_unstable();
-        changed.dedup();
         let filled: Vec<u32> = changed.iter().flat_map(|slot| self.carry_behind(*slot)).collect();
         changed.extend(filled);
+        changed.sort_unstable();
+        changed.dedup();
         let groups = &self.held.groups;
         let is_due = |group: &Group| group.used && group.changed && (group.closed || self.plan.updates);
         changed.retain(|slot| is_due(groups.at(*slot)));
-        self.tell(&changed, out)
+        self.tell(&changed, out)?;
+        for slot in self.held.groups.leaving(self.passed) {
+            self.touch(slot);
+            self.forget(slot);
+        }
+        Ok(())
     }
 
     fn state(&self) -> StateKind {
@@ -212,7 +218,7 @@ impl Window {
             let come = come.max(self.passed);
             let before = chosen.rows.len();
             if plan.intervals.merge() {
-                if let Some(slot) = self.session(key, time, come) {
+                if let Some(slot) = self.session(key, time, come, chosen) {
                     self.enter(row, slot, chosen);
                 }
             } else {
@@ -230,6 +236,9 @@ impl Window {
 
     fn enter(&mut self, row: usize, slot: u32, chosen: &mut Chosen) {
         let group = self.held.groups.at_mut(slot);
+        if group.rows == 0 && group.closed && self.plan.fill.is_some() {
+            self.filled_late.push(slot);
+        }
         group.rows += 1;
         if !group.changed && (group.closed || self.plan.updates) {
             self.changed.push(slot);
@@ -248,14 +257,13 @@ impl Window {
         }
         let slot = match self.held.groups.find(key, start) {
             Some(slot) => slot,
-            None => self.open(key, start, end),
+            None => self.open(key, start, end, end <= self.passed),
         };
         self.held.groups.at_mut(slot).corrections += u64::from(is_late);
         Some(slot)
     }
 
-    fn open(&mut self, key: u32, start: i64, end: i64) -> u32 {
-        let closed = end <= self.passed;
+    fn open(&mut self, key: u32, start: i64, end: i64, closed: bool) -> u32 {
         let slot = self.held.groups.open(Group { key, start, end, closed, ..Group::default() });
         self.held.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(slot));
         if closed {
@@ -265,7 +273,7 @@ impl Window {
     }
 
     /// The session of a row: those that it touches become one.
-    fn session(&mut self, key: u32, time: i64, come: i64) -> Option<u32> {
+    fn session(&mut self, key: u32, time: i64, come: i64, chosen: &mut Chosen) -> Option<u32> {
         let (mut start, mut end) = (time, self.plan.intervals.end_of(time));
         let groups = &self.held.groups;
         let is_there = |slot: &&u32| {
@@ -284,9 +292,9 @@ impl Window {
             return None;
         }
         let slot = match touched.split_first() {
-            None => self.open(key, start, end),
+            None => self.open(key, start, end, end <= self.passed),
             Some((first, rest)) => {
-                rest.iter().for_each(|other| self.merge(*first, *other));
+                rest.iter().for_each(|other| self.merge(*first, *other, chosen));
                 self.held.groups.extend(*first, start, end);
                 *first
             }
@@ -295,7 +303,9 @@ impl Window {
         Some(slot)
     }
 
-    fn merge(&mut self, into: u32, from: u32) {
+    fn merge(&mut self, into: u32, from: u32, chosen: &mut Chosen) {
+        // Rows of this batch that were to go there.
+        chosen.slots.iter_mut().filter(|slot| **slot == from).for_each(|slot| *slot = into);
         let other = self.held.groups.at(from).clone();
         self.held.accumulators.iter_mut().for_each(|accumulator| accumulator.merge(into, from));
         self.held.groups.remove(from);
@@ -373,18 +383,41 @@ impl Window {
 
     /// Opens the interval behind one that has ended, where empty ones are told of, too.
     fn go_on_behind(&mut self, slot: u32) {
-        let Group { key, start, end, .. } = *self.held.groups.at(slot);
-        let Some(fill) = self.plan.fill else { return };
-        let Some((next, next_end)) = self.plan.intervals.next(start) else { return };
         let is_last = self.held.groups.behind(slot).is_none();
-        // Nothing comes any more behind the last row of all.
-        let is_over = is_last && self.passed == i64::MAX;
-        let since = end.saturating_sub(self.held.last_with_rows(slot));
-        if self.held.groups.find(key, next).is_some() || is_over || (is_last && since > fill) {
-            return;
+        // Behind the last row of all nothing comes any more.
+        if self.plan.fill.is_some() && !(is_last && self.passed == i64::MAX) {
+            self.fill(slot, i64::MIN);
         }
-        let empty = self.open(key, next, next_end);
+    }
+
+    /// A group was opened behind time: the empty ones that belong behind it are not there yet.
+    fn fill_behind(&mut self, slot: u32) {
+        let mut last = slot;
+        while let Some(empty) = self.fill(last, self.passed) {
+            self.held.groups.at_mut(empty).changed = true;
+            self.changed.push(empty);
+            if !self.held.groups.at(empty).closed {
+                break;
+            }
+            last = empty;
+        }
+    }
+
+    /// The empty interval behind a group, opened if it is not there, and closed if it ends by `passed`; none where there are
+    /// rows, or for too long none were.
+    fn fill(&mut self, slot: u32, passed: i64) -> Option<u32> {
+        let Group { key, start, .. } = *self.held.groups.at(slot);
+        let (next, end) = self.plan.intervals.next(start)?;
+        let since = next.saturating_sub(self.held.last_with_rows(slot));
+        if let Some(there) = self.held.groups.find(key, next) {
+            return Some(there).filter(|there| self.held.groups.at(*there).rows == 0);
+        }
+        if since >= self.plan.fill? {
+            return None;
+        }
+        let empty = self.open(key, next, end, end <= passed);
         self.carry(slot, empty);
+        Some(empty)
     }
 
     /// Hands the last values of a group on to the one behind it.
@@ -409,19 +442,6 @@ impl Window {
             last = next;
         }
         carried
-    }
-
-    /// Empty intervals that nothing came behind, at the end of all: they are not told of.
-    fn without_idle_ends(&mut self, mut closed: Vec<u32>) -> Vec<u32> {
-        if self.passed == i64::MAX {
-            let groups = &self.held.groups;
-            let goes_on = |slot: u32| {
-                let slots = groups.of_key(groups.at(slot).key);
-                slots.iter().any(|other| groups.at(*other).start >= groups.at(slot).start && groups.at(*other).rows > 0)
-            };
-            closed.retain(|slot| goes_on(*slot));
-        }
-        closed
     }
 
     fn forget(&mut self, slot: u32) {
