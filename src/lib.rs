@@ -6,6 +6,7 @@
 //! - [`batch`], [`keys`]: what travels on every edge, and how it finds its worker;
 //! - [`sources`], [`formats`]: where rows come from, and how bytes become columns;
 //! - [`operators`], [`indicators`], [`aggregates`]: what happens to them;
+//! - [`calendars`]: when exchanges trade;
 //! - [`sinks`]: where they go; [`kafka`]: what everything that speaks to Kafka has in common;
 //! - [`state`]: what outlives a process: snapshots, checkpoints, the store that keeps them;
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
@@ -37,6 +38,7 @@
 
 pub mod aggregates;
 pub mod batch;
+pub mod calendars;
 pub mod cli;
 pub mod config;
 pub mod error;

@@ -259,7 +259,11 @@ impl<T: FromToml> FromToml for OneOrMany<T> {
     fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
         let read = |value: &Spanned<DeValue<'_>>| Some(At::new(T::from_toml(value, findings)?, value.span()));
         match value.get_ref() {
-            DeValue::Array(list) => list.iter().map(read).collect::<Option<Vec<_>>>().map(OneOrMany),
+            DeValue::Array(list) => {
+                // All of them are read before one is missed.
+                let entries: Vec<_> = list.iter().map(read).collect();
+                entries.into_iter().collect::<Option<Vec<_>>>().map(OneOrMany)
+            }
             _ => read(value).map(|one| OneOrMany(vec![one])),
         }
     }
