@@ -108,6 +108,10 @@ impl Operator for Window {
         let mut told = Vec::new();
         while let Some(slot) = self.held.groups.close_next(time) {
             self.touch(slot);
+            if self.is_behind_all(slot) {
+                self.forget(slot);
+                continue;
+            }
             self.go_on_behind(slot);
             told.push(slot);
         }
@@ -388,6 +392,11 @@ impl Window {
         if self.plan.fill.is_some() && !(is_last && self.passed == i64::MAX) {
             self.fill(slot, i64::MIN);
         }
+    }
+
+    /// Whether an empty interval waited for rows that will never come.
+    fn is_behind_all(&self, slot: u32) -> bool {
+        self.passed == i64::MAX && self.held.groups.at(slot).rows == 0 && self.held.groups.behind(slot).is_none()
     }
 
     /// A group was opened behind time: the empty ones that belong behind it are not there yet.
