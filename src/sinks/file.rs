@@ -1,8 +1,8 @@
 //! `file`: JSON lines or CSV. A path that ends in `/` is a folder with a file for each worker; any other path is
 //! one file, written by the first worker in the order of the source.
 
-use std::fs::{File, create_dir_all};
-use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::fs::{File, TryLockError, create_dir_all};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -180,8 +180,11 @@ fn length_of(worker: usize, length: u64) -> Entry {
 }
 
 /// Opens a file to be written behind its first `length` bytes; what stands behind them goes.
+///
+/// A process of an earlier generation may have it open still, and write once it wakes up: then this one writes a copy that
+/// takes its place, and what the other writes is seen by nobody.
 fn open(path: &Path, length: u64) -> std::io::Result<File> {
-    let mut file = File::options().create(true).write(true).truncate(false).open(path)?;
+    let mut file = File::options().create(true).read(true).write(true).truncate(false).open(path)?;
     let found = file.metadata()?;
     if !found.is_file() {
         // A pipe has no length.
@@ -192,9 +195,26 @@ fn open(path: &Path, length: u64) -> std::io::Result<File> {
         let words = format!("it has {found} bytes, and had {length} when the checkpoint was made: put it back");
         return Err(std::io::Error::other(words));
     }
+    if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+        file = replace(path, &file, length)?;
+    }
     file.set_len(length)?;
     file.seek(SeekFrom::End(0))?;
     Ok(file)
+}
+
+/// Puts a copy of the first `length` bytes of a file in its place.
+fn replace(path: &Path, old: &File, length: u64) -> std::io::Result<File> {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}", std::process::id()));
+    let beside = path.with_file_name(name);
+    let mut new = File::options().create(true).read(true).write(true).truncate(true).open(&beside)?;
+    std::io::copy(&mut old.take(length), &mut new)?;
+    new.sync_all()?;
+    // It is locked before others can see it. Where there are no locks nothing is lost by that.
+    let _ = new.try_lock();
+    std::fs::rename(&beside, path)?;
+    Ok(new)
 }
 
 struct Prepared {
@@ -273,5 +293,28 @@ impl FileSink {
             Format::Csv => write_csv(&mut open.file, data, header),
         };
         written.map_err(|error| Error::run(format!("{}: {error}", self.plan.path.display())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_process_writes_when_it_wakes_up_is_seen_by_nobody() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("out.jsonl");
+        let mut earlier = open(&path, 0).expect("a file");
+        earlier.write_all(b"kept, lost").expect("written");
+        let mut later = open(&path, 6).expect("a file");
+        earlier.write_all(b" and a rest").expect("written");
+        later.write_all(b"new").expect("written");
+        earlier.set_len(0).expect("cut");
+        drop((earlier, later));
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "kept, new");
+        let mut alone = open(&path, 5).expect("a file");
+        alone.write_all(b"!").expect("written");
+        assert_eq!(std::fs::read_to_string(&path).expect("read"), "kept,!");
+        assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 1);
     }
 }
