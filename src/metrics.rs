@@ -66,6 +66,9 @@ static HELD_BACK: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 static LATE: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("tapeflow_late_records_total", "Rows that came when their window had ended.", NODE));
+static OUTSIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_outside_sessions_total", "Rows of times at which the exchange is closed.", NODE)
+});
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -138,6 +141,8 @@ pub struct Meter {
     pub held_back: IntCounter,
     /// Rows that came too late for their window.
     pub late: IntCounter,
+    /// Rows of times at which the exchange of their window is closed.
+    pub outside: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -169,6 +174,7 @@ impl Meter {
             progress: uncounted(),
             held_back: HELD_BACK.with_label_values(labels),
             late: LATE.with_label_values(labels),
+            outside: OUTSIDE.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

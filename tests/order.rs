@@ -33,7 +33,8 @@ fn schema() -> SchemaRef {
 }
 
 fn edge(in_order: bool) -> Edge {
-    Edge { schema: schema(), visible: 2, key: vec![0], kind: EdgeKind::Append, placed: false, in_order }
+    let (key, row_key, kind) = (vec![0], vec![1], EdgeKind::Append);
+    Edge { schema: schema(), visible: 2, key, row_key, kind, reach: 0, placed: false, in_order }
 }
 
 /// What an operator has seen: rows (key, seq) and watermarks.
@@ -54,9 +55,9 @@ impl Operator for Recorder {
         Ok(())
     }
 
-    fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<()> {
+    fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
         self.0.lock().expect("the only user").push(Seen::Watermark(time));
-        Ok(())
+        Ok(time)
     }
 
     fn state(&self) -> StateKind {

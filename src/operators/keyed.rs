@@ -222,6 +222,7 @@ impl NodeContext {
         self.meter.rows_out.inc_by(out.rows.iter().map(|rows| rows.data.num_rows() as u64).sum());
         self.meter.held_back.inc_by(out.held_back);
         self.meter.late.inc_by(out.late);
+        self.meter.outside.inc_by(out.outside);
         let rows = out.rows.into_iter().map(|rows| (ROWS, rows));
         rows.chain(out.further).map(|(port, rows)| Batch::of_port(port, Body::Rows(rows))).collect()
     }

@@ -90,6 +90,8 @@ pub struct Output {
     pub held_back: u64,
     /// How many rows came too late.
     pub late: u64,
+    /// How many were of a time at which the exchange is closed.
+    pub outside: u64,
     /// Rows on which an expression failed.
     pub refused: Vec<Refused>,
 }

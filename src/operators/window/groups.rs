@@ -74,7 +74,6 @@ impl Groups {
         slots.get(at + 1).copied()
     }
 
-
     /// Opens a group, which must not be there. What was aggregated in its slot before is to be cleared.
     pub fn open(&mut self, group: Group) -> u32 {
         let (key, start, end, closed) = (group.key as usize, group.start, group.end, group.closed);

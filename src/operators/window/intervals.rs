@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::calendars::{Found, Session, Sessions};
+
 /// How event time is cut.
 #[derive(Clone, Debug)]
 pub enum Intervals {
@@ -18,15 +20,33 @@ pub enum Intervals {
         /// In ns.
         gap: i64,
     },
+    /// Within the sessions of an exchange.
+    Trading {
+        /// When it trades.
+        sessions: Sessions,
+        /// Intervals of this size, in ns, counted from the opening, the last one cut off by the close; or whole sessions.
+        size: Option<i64>,
+    },
+}
+
+/// Where a row belongs that comes in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// To intervals.
+    There,
+    /// To none: the exchange was closed.
+    Outside,
+    /// To none that is known: the calendar does not cover its year.
+    NotCovered,
 }
 
 impl Intervals {
     /// Calls `each` with the intervals that hold `time`, the first ones first. A session is as long as one row alone
     /// makes it.
     #[inline]
-    pub fn of(&self, time: i64, mut each: impl FnMut(i64, i64)) {
-        match *self {
-            Intervals::Sliding { size, slide } => {
+    pub fn of(&self, time: i64, mut each: impl FnMut(i64, i64)) -> Belongs {
+        match self {
+            &Intervals::Sliding { size, slide } => {
                 let last = time.saturating_sub(time.rem_euclid(slide));
                 let mut start = last.saturating_sub((size - 1) / slide * slide);
                 while start <= last {
@@ -36,48 +56,88 @@ impl Intervals {
                     start += slide;
                 }
             }
-            Intervals::Sessions { gap } => each(time, time.saturating_add(gap)),
+            Intervals::Sessions { gap } => each(time, time.saturating_add(*gap)),
+            Intervals::Trading { sessions, size } => match sessions.at(time) {
+                Found::In(session) => {
+                    let (start, end) = part(session, *size, time);
+                    each(start, end);
+                }
+                Found::Closed => return Belongs::Outside,
+                Found::NotCovered => return Belongs::NotCovered,
+            },
         }
+        Belongs::There
     }
 
     /// The interval behind the one that begins at `start`, where each has one.
     pub fn next(&self, start: i64) -> Option<(i64, i64)> {
-        match *self {
-            Intervals::Sliding { size, slide } => {
+        match self {
+            &Intervals::Sliding { size, slide } => {
                 let start = start.checked_add(slide)?;
                 Some((start, start.checked_add(size)?))
             }
             Intervals::Sessions { .. } => None,
+            Intervals::Trading { sessions, size: None } => {
+                sessions.after(start).map(|session| (session.open, session.close))
+            }
+            Intervals::Trading { sessions, size: Some(size) } => match sessions.at(start) {
+                // Between sessions there is nothing to fill.
+                Found::In(session) if start + size < session.close => Some(part(session, Some(*size), start + size)),
+                _ => None,
+            },
         }
     }
 
     /// Where the first interval begins that ends behind `watermark`: those before it have ended.
     pub fn open_from(&self, watermark: i64) -> i64 {
-        match *self {
-            Intervals::Sliding { size, slide } => {
+        match self {
+            &Intervals::Sliding { size, slide } => {
                 let ended = watermark.saturating_sub(size);
                 ended.saturating_sub(ended.rem_euclid(slide)).saturating_add(slide)
             }
-            Intervals::Sessions { gap } => watermark.saturating_sub(gap).saturating_add(1),
+            Intervals::Sessions { gap } => watermark.saturating_sub(*gap).saturating_add(1),
+            Intervals::Trading { sessions, size } => match sessions.at(watermark) {
+                Found::In(session) => part(session, *size, watermark).0,
+                _ => watermark,
+            },
         }
     }
 
-    /// Where an interval ends that begins at `time`.
-    pub fn end_of(&self, time: i64) -> i64 {
-        let (Intervals::Sliding { size: length, .. } | Intervals::Sessions { gap: length }) = *self;
-        time.saturating_add(length)
+    /// How far rows may be apart that belong together, where intervals grow and become one.
+    pub fn gap(&self) -> Option<i64> {
+        match self {
+            Intervals::Sessions { gap } => Some(*gap),
+            _ => None,
+        }
     }
 
-    /// Whether those of a key may grow and become one.
-    pub fn merge(&self) -> bool {
-        matches!(self, Intervals::Sessions { .. })
+    /// The day, since 1970, of the session in which an interval begins, where there are sessions.
+    pub fn date(&self, start: i64) -> Option<i32> {
+        match self {
+            Intervals::Trading { sessions, .. } => match sessions.at(start) {
+                Found::In(session) => Some(session.date),
+                _ => None,
+            },
+            _ => None,
+        }
     }
+}
+
+/// The part of a session, in parts of `size`, that holds `time`.
+fn part(session: Session, size: Option<i64>, time: i64) -> (i64, i64) {
+    let Some(size) = size else { return (session.open, session.close) };
+    let start = time - (time - session.open).rem_euclid(size);
+    (start, start.saturating_add(size).min(session.close))
 }
 
 impl fmt::Display for Intervals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = |ns: i64| humantime::format_duration(Duration::from_nanos(ns.unsigned_abs())).to_string();
         match *self {
+            Intervals::Trading { size: None, .. } => write!(f, "sessions of an exchange"),
+            Intervals::Trading { size: Some(size), .. } => {
+                write!(f, "intervals of {} within sessions of an exchange", span(size))
+            }
             Intervals::Sliding { size, slide } if size == slide => write!(f, "intervals of {}", span(size)),
             Intervals::Sliding { size, slide } => write!(f, "intervals of {}, one every {}", span(size), span(slide)),
             Intervals::Sessions { gap } => write!(f, "sessions, at least {} apart", span(gap)),
@@ -88,6 +148,7 @@ impl fmt::Display for Intervals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::calendars::{Calendar, Hours};
 
     fn of(intervals: &Intervals, time: i64) -> Vec<(i64, i64)> {
         let mut all = Vec::new();
@@ -114,6 +175,27 @@ mod tests {
             let first = hops.open_from(watermark);
             assert!(first + 25 > watermark && first - 10 + 25 <= watermark, "{watermark}: {first}");
         }
+    }
+
+    #[test]
+    fn intervals_of_an_exchange_begin_at_its_opening_and_end_at_its_close() {
+        let sessions = Calendar::named("XNYS").expect("there").sessions(Hours::Regular).expect("regular hours");
+        let instant = |text: &str| {
+            text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time").timestamp_nanos_opt().expect("ns")
+        };
+        let hours = Intervals::Trading { sessions: sessions.clone(), size: Some(3_600_000_000_000) };
+        // In July New York is four hours behind UTC; on the 3rd it closed at 13:00, and on the 4th it did not open.
+        let last = [(instant("2024-07-03T16:30:00Z"), instant("2024-07-03T17:00:00Z"))];
+        assert_eq!(of(&hours, instant("2024-07-03T16:59:59Z")), last);
+        assert_eq!(hours.of(instant("2024-07-03T17:00:00Z"), |_, _| ()), Belongs::Outside);
+        assert_eq!(hours.of(instant("1950-01-03T17:00:00Z"), |_, _| ()), Belongs::NotCovered);
+        assert_eq!(hours.next(last[0].0), None, "nothing is filled over night");
+        assert_eq!(hours.open_from(instant("2024-07-03T15:00:00Z")), instant("2024-07-03T14:30:00Z"));
+        let days = Intervals::Trading { sessions, size: None };
+        let third = (instant("2024-07-03T13:30:00Z"), instant("2024-07-03T17:00:00Z"));
+        assert_eq!(of(&days, instant("2024-07-03T15:00:00Z")), [third]);
+        let fifth = (instant("2024-07-05T13:30:00Z"), instant("2024-07-05T20:00:00Z"));
+        assert_eq!((days.next(third.0), days.date(fifth.0)), (Some(fifth), Some(19_909)));
     }
 
     #[test]

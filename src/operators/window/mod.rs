@@ -17,12 +17,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use serde_json::{Value as Json, json};
+use toml::Spanned;
+use toml::de::DeValue;
 
 use super::formulas::{Call, Formulas};
 use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
+use crate::calendars::{Calendar, Hours};
 use crate::error::Result;
 use crate::sources::{ORDER, SEQ, TIME};
-use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, Named, OP, Port, REVISION, nanoseconds};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, FromToml, Named, OP, Port, REVISION, nanoseconds};
 use crate::words;
 use intervals::Intervals;
 use run::Window;
@@ -69,11 +73,32 @@ words! {
     }
 }
 
+/// `tumbling`: a span of time, or the sessions of an exchange.
+#[derive(Clone, Copy, Debug)]
+enum Size {
+    Of(Duration),
+    Session,
+}
+
+impl FromToml for Size {
+    fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
+        match value.get_ref().as_str() {
+            Some("session") => Some(Size::Session),
+            _ => Duration::from_toml(value, findings).map(Size::Of),
+        }
+    }
+    fn schema() -> Json {
+        json!({ "anyOf": [Duration::schema(), { "const": "session" }] })
+    }
+}
+
 struct WindowSpec {
     columns: At<Named<String>>,
-    tumbling: Option<At<Duration>>,
+    tumbling: Option<At<Size>>,
     hopping: Option<At<Named<Duration>>>,
     session: Option<At<Duration>>,
+    calendar: Option<At<String>>,
+    hours: Option<At<Hours>>,
     late: At<Late>,
     revise_for: Option<At<Duration>>,
     empty: At<Empty>,
@@ -90,9 +115,15 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
         columns: fields
             .get("columns", "a name and an expression of aggregates for each column, added to key, start and end")
             .required(),
-        tumbling: fields.get("tumbling", "the size of intervals that follow one another").optional(),
+        tumbling: fields
+            .get("tumbling", "the size of intervals that follow one another; `session`: that of an exchange")
+            .optional(),
         hopping: fields.get("hopping", "{ size = ..., slide = ... }: intervals that overlap").optional(),
         session: fields.get("session", "rows less than this apart belong together").optional(),
+        calendar: fields
+            .get("calendar", "XNYS, XNAS, 24/7 or a TOML file: intervals within the sessions of this exchange")
+            .optional(),
+        hours: fields.get("hours", "`regular`, or `extended`: before and after them, too").optional(),
         late: fields.get("late", late).optional().unwrap_or_else(|| At::new(Late::Drop, span.clone())),
         revise_for: fields
             .get("revise_for", "how long after their end intervals are revised; 1h by default")
@@ -109,14 +140,14 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 impl OperatorSpec for WindowSpec {
     fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let findings = check.findings;
-        let intervals = self.intervals(findings);
+        let intervals = self.intervals(check);
         let time = input.position(TIME);
         if time.is_none() {
             findings.mistake(&self.span, "a window needs event time, which these rows do not have");
         }
         self.check(input, findings);
         let keys = input.key.iter().map(|at| input.schema.field(*at).clone().with_nullable(true));
-        let given: Vec<Field> = keys.chain(interval_columns()).collect();
+        let given: Vec<Field> = keys.chain(interval_columns(self.calendar.is_some())).collect();
         let formulas = Formulas::plan(&self.columns, &given, input, findings)?;
         let fills = self.empty.value != Empty::Omit;
         let changes = self.emit == Emit::Updates || self.late.value == Late::Revise || input.kind == EdgeKind::Changes;
@@ -140,6 +171,8 @@ impl OperatorSpec for WindowSpec {
         let plan = WindowPlan {
             rows: schema_of_groups(&formulas.schema, changes, fills),
             by_place: formulas.by_place() || carries,
+            of_exchange: self.calendar.is_some(),
+            given: given.len(),
             intervals: intervals?,
             late: self.late.value,
             reach,
@@ -162,10 +195,22 @@ impl OperatorSpec for WindowSpec {
 }
 
 impl WindowSpec {
-    fn intervals(&self, findings: &Findings) -> Option<Intervals> {
+    fn intervals(&self, check: &Check<'_>) -> Option<Intervals> {
+        let findings = check.findings;
+        if let Some(calendar) = &self.calendar {
+            return self.trading(calendar, check);
+        }
+        if let Some(hours) = &self.hours {
+            findings.mistake(&hours.span, "`hours` are those of a `calendar`");
+        }
         match (&self.tumbling, &self.hopping, &self.session) {
-            (Some(size), None, None) => {
-                let size = whole(size, findings)?;
+            (Some(At { value: Size::Session, span }), None, None) => {
+                findings
+                    .mistake(span, "whose sessions? calendar = \"XNYS\"; for pauses between rows: session = \"30m\"");
+                None
+            }
+            (Some(At { value: Size::Of(size), span }), None, None) => {
+                let size = whole(&At::new(*size, span.clone()), findings)?;
                 Some(Intervals::Sliding { size, slide: size })
             }
             (None, Some(hopping), None) => sliding(hopping, findings),
@@ -178,6 +223,29 @@ impl WindowSpec {
         }
     }
 
+    /// Intervals within the sessions of an exchange.
+    fn trading(&self, calendar: &At<String>, check: &Check<'_>) -> Option<Intervals> {
+        let hours = self.hours.as_ref().map_or(Hours::Regular, |hours| hours.value);
+        let read = read_calendar(calendar, check)?;
+        let sessions = read.sessions(hours);
+        if let (None, Some(hours)) = (&sessions, &self.hours) {
+            check.findings.mistake(&hours.span, format!("`{}` has no extended hours", calendar.value));
+        }
+        let size = match (&self.tumbling, &self.hopping, &self.session) {
+            (Some(At { value: Size::Session, .. }), None, None) => None,
+            (Some(At { value: Size::Of(size), span }), None, None) => {
+                Some(whole(&At::new(*size, span.clone()), check.findings)?)
+            }
+            _ => {
+                check
+                    .findings
+                    .mistake(&calendar.span, "a calendar goes with tumbling = \"session\" or a size like \"5m\"");
+                return None;
+            }
+        };
+        Some(Intervals::Trading { sessions: sessions?, size })
+    }
+
     fn check(&self, input: &Edge, findings: &Findings) {
         if let Some(given) = self.revise_for.as_ref().filter(|_| self.late.value != Late::Revise) {
             findings.mistake(&given.span, "`revise_for` goes with late = \"revise\"");
@@ -186,10 +254,16 @@ impl WindowSpec {
             findings.mistake(&given.span, "`fill_for` goes with empty = \"carry\" or \"null\"");
         }
         if input.kind == EdgeKind::Changes && self.session.is_some() {
-            findings.mistake(&self.span, "a session of rows that may be taken back is not there yet: use `tumbling` or `hopping`");
+            findings.mistake(
+                &self.span,
+                "a session of rows that may be taken back is not there yet: use `tumbling` or `hopping`",
+            );
         }
         if input.kind == EdgeKind::Changes && self.empty.value != Empty::Omit {
-            findings.mistake(&self.empty.span, "`empty` goes with rows that are only appended, and these may be taken back");
+            findings.mistake(
+                &self.empty.span,
+                "`empty` goes with rows that are only appended, and these may be taken back",
+            );
         }
         if self.session.is_some() && self.empty.value != Empty::Omit {
             findings.mistake(
@@ -225,6 +299,16 @@ impl WindowSpec {
         let fields: Vec<Field> = fields.collect();
         (findings.len() == before).then(|| Arc::new(Schema::new(fields)))
     }
+}
+
+/// A calendar that is built in, or of a file beside the dataflow file.
+fn read_calendar(name: &At<String>, check: &Check<'_>) -> Option<Calendar> {
+    if !name.ends_with(".toml") {
+        return Calendar::named(name).map_err(|message| check.findings.mistake(&name.span, message)).ok();
+    }
+    let text = check.files.text(name).map_err(|message| check.findings.mistake(&name.span, message)).ok()?;
+    let read = Calendar::read(&check.files.path(name), &text);
+    read.map_err(|mistakes| check.findings.mistake(&name.span, mistakes.to_string())).ok()
 }
 
 /// `hopping`, read.
@@ -270,6 +354,10 @@ pub struct WindowPlan {
     /// For each aggregate what tells of the last value of its argument, where that is carried on.
     carried: Vec<Option<Call>>,
     by_place: bool,
+    /// Whether the intervals are those of an exchange.
+    of_exchange: bool,
+    /// How many columns a group is known by.
+    given: usize,
     time: usize,
     order: Option<usize>,
     seq: Option<usize>,
@@ -280,13 +368,6 @@ pub struct WindowPlan {
     /// Key, interval, columns, and what comes behind.
     output: SchemaRef,
     formulas: Formulas,
-}
-
-impl WindowPlan {
-    /// How many columns a group is known by.
-    fn given(&self) -> usize {
-        self.input.key.len() + interval_columns().len()
-    }
 }
 
 struct Planned(Arc<WindowPlan>);

@@ -8,6 +8,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
 use super::groups::{Group, Groups};
+use super::intervals::Belongs;
 use super::kept::Kept;
 use super::{LATE, Late, WindowPlan};
 use crate::aggregates::{Accumulator, Entries, Place};
@@ -17,7 +18,7 @@ use crate::keys::{KeyIds, KeyReader};
 use crate::operators::changes::Changes;
 use crate::operators::{BuildContext, Operator, Output, StateKind};
 use crate::sources::lanes::Lanes;
-use crate::spec::{DELETE, surviving};
+use crate::spec::{DELETE, Refused, surviving};
 use crate::state::{Draft, Reader, put_varint};
 
 /// The windows of all keys of one worker.
@@ -92,6 +93,11 @@ impl Operator for Window {
         let of = Entries { rows: &entries.rows, slots: &entries.slots, places: &places };
         for (accumulator, arguments) in self.held.accumulators.iter_mut().zip(&arguments) {
             accumulator.update(of, arguments);
+        }
+        out.outside += entries.outside;
+        for row in entries.not_covered {
+            let reason = "the calendar of the window does not cover its year".to_string();
+            out.refused.push(Refused { row, data: data.slice(row, 1), reason });
         }
         if !entries.late.is_empty() {
             out.late += entries.late.len() as u64;
@@ -171,6 +177,10 @@ struct Chosen {
     slots: Vec<u32>,
     /// Rows that came too late for every interval.
     late: Vec<u32>,
+    /// How many came while the exchange was closed.
+    outside: u64,
+    /// Rows of years that the calendar does not cover.
+    not_covered: Vec<usize>,
 }
 
 impl Window {
@@ -221,19 +231,24 @@ impl Window {
             let come = order.map_or(i64::MIN, |order| if order[row] > time { order[row] } else { i64::MIN });
             let come = come.max(self.passed);
             let before = chosen.rows.len();
-            if plan.intervals.merge() {
-                if let Some(slot) = self.session(key, time, come, chosen) {
-                    self.enter(row, slot, chosen);
+            let belongs = match plan.intervals.gap() {
+                Some(gap) => {
+                    if let Some(slot) = self.session(key, time, gap, come, chosen) {
+                        self.enter(row, slot, chosen);
+                    }
+                    Belongs::There
                 }
-            } else {
-                plan.intervals.of(time, |start, end| {
+                None => plan.intervals.of(time, |start, end| {
                     if let Some(slot) = self.group(key, start, end, come) {
                         self.enter(row, slot, chosen);
                     }
-                });
-            }
-            if chosen.rows.len() == before {
-                chosen.late.push(row as u32);
+                }),
+            };
+            match belongs {
+                Belongs::There if chosen.rows.len() == before => chosen.late.push(row as u32),
+                Belongs::There => {}
+                Belongs::Outside => chosen.outside += 1,
+                Belongs::NotCovered => chosen.not_covered.push(row),
             }
         }
     }
@@ -277,8 +292,8 @@ impl Window {
     }
 
     /// The session of a row: those that it touches become one.
-    fn session(&mut self, key: u32, time: i64, come: i64, chosen: &mut Chosen) -> Option<u32> {
-        let (mut start, mut end) = (time, self.plan.intervals.end_of(time));
+    fn session(&mut self, key: u32, time: i64, gap: i64, come: i64, chosen: &mut Chosen) -> Option<u32> {
+        let (mut start, mut end) = (time, time.saturating_add(gap));
         let groups = &self.held.groups;
         let is_there = |slot: &&u32| {
             let group = groups.at(**slot);
@@ -471,11 +486,8 @@ impl Window {
             return time;
         }
         let from = self.plan.intervals.open_from(time);
-        if self.plan.intervals.merge() {
-            self.held.groups.first_open().map_or(from, |first| first.min(from))
-        } else {
-            from
-        }
+        let grows = self.plan.intervals.gap().is_some();
+        self.held.groups.first_open().filter(|_| grows).map_or(from, |first| first.min(from))
     }
 }
 

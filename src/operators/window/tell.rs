@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray, TimestampNanosecondArray,
-    new_null_array,
+    ArrayRef, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, new_null_array,
 };
 use arrow::compute::cast;
 use arrow::compute::kernels::zip::zip;
@@ -26,6 +26,8 @@ pub const IS_FILLED: &str = "is_filled";
 /// The columns of an interval.
 pub const START: &str = "start";
 pub const END: &str = "end";
+/// The day of the session of an exchange that an interval belongs to.
+const SESSION_DATE: &str = "session_date";
 
 /// The columns behind those of the user: visible ones first. Where rows are only ever appended they have a place among
 /// those of their node: the end of the interval, then the key.
@@ -43,9 +45,12 @@ pub fn further_columns(changes: bool, fills: bool) -> (Vec<Field>, Vec<Field>) {
     (visible, hidden)
 }
 
-/// `start` and `end`.
-pub fn interval_columns() -> [Field; 2] {
-    [START, END].map(|name| Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, None), false))
+/// `start` and `end`, and the day of the session of an exchange.
+pub fn interval_columns(of_exchange: bool) -> Vec<Field> {
+    let instant = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let mut fields = vec![Field::new(START, instant.clone(), false), Field::new(END, instant, false)];
+    fields.extend(of_exchange.then(|| Field::new(SESSION_DATE, DataType::Date32, true)));
+    fields
 }
 
 /// A column of ms of these instants.
@@ -114,13 +119,12 @@ impl Window {
 
     /// Leaves out, and refuses, groups of which a result does not fit its type.
     fn without_overflows(&self, mut slots: Vec<u32>, out: &mut Output) -> Result<Vec<u32>> {
-        for (at, call) in self.plan.formulas.schema.fields()[self.plan.given()..].iter().enumerate() {
+        for (at, call) in self.plan.formulas.schema.fields()[self.plan.given..].iter().enumerate() {
             while let Err(overflow) = self.held.accumulators[at].results(&slots) {
                 let slot = slots.remove(overflow.at);
                 let group = self.held.groups.at(slot);
-                let mut columns = self.keys.columns([self.ids.key(group.key)].into_iter())?;
-                columns.extend([milliseconds([group.start].into_iter()), milliseconds([group.end].into_iter())]);
-                let fields = self.plan.formulas.schema.fields()[..self.plan.given()].to_vec();
+                let columns = self.given(&[group])?;
+                let fields = self.plan.formulas.schema.fields()[..self.plan.given].to_vec();
                 let data = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
                 let reason = format!("{} is greater than {} holds", call.name(), call.data_type());
                 out.refused.push(Refused { row: 0, data, reason });
@@ -129,11 +133,21 @@ impl Window {
         Ok(slots)
     }
 
-    fn rows_of(&self, slots: &[u32]) -> Result<RecordBatch> {
-        let groups: Vec<&Group> = slots.iter().map(|slot| self.held.groups.at(*slot)).collect();
+    /// What groups are known by.
+    fn given(&self, groups: &[&Group]) -> Result<Vec<ArrayRef>> {
         let mut columns = self.keys.columns(groups.iter().map(|group| self.ids.key(group.key)))?;
         columns.push(milliseconds(groups.iter().map(|group| group.start)));
         columns.push(milliseconds(groups.iter().map(|group| group.end)));
+        if self.plan.of_exchange {
+            let dates = groups.iter().map(|group| self.plan.intervals.date(group.start));
+            columns.push(Arc::new(dates.collect::<Date32Array>()));
+        }
+        Ok(columns)
+    }
+
+    fn rows_of(&self, slots: &[u32]) -> Result<RecordBatch> {
+        let groups: Vec<&Group> = slots.iter().map(|slot| self.held.groups.at(*slot)).collect();
+        let mut columns = self.given(&groups)?;
         columns.extend(self.results(slots, &groups)?);
         if self.plan.fill.is_some() {
             columns.push(Arc::new(groups.iter().map(|group| Some(group.rows == 0)).collect::<BooleanArray>()));
@@ -206,7 +220,7 @@ fn finite(column: ArrayRef) -> ArrayRef {
 /// The rows as they leave: key and interval, the columns of the user, and what comes behind.
 fn assemble(plan: &WindowPlan, data: &RecordBatch, columns: Vec<ArrayRef>) -> Result<RecordBatch> {
     let behind = plan.formulas.schema.fields().len();
-    let given = data.columns()[..plan.given()].iter().cloned();
+    let given = data.columns()[..plan.given].iter().cloned();
     let all = given.chain(columns).chain(data.columns()[behind..].iter().cloned());
     Ok(RecordBatch::try_new(Arc::clone(&plan.output), all.collect())?)
 }

@@ -229,7 +229,11 @@ fn trades(rng: &mut StdRng, count: usize, lateness: i64) -> Vec<(Vec<Tick>, i64)
             left -= 1;
             now += if rng.random_ratio(1, 30) { rng.random_range(0..90 * SECOND) } else { rng.random_range(0..SECOND) };
             let partition = rng.random_range(0..3usize);
-            let behind = if rng.random_ratio(1, 8) { rng.random_range(0..120 * SECOND) } else { rng.random_range(0..5 * SECOND) };
+            let behind = if rng.random_ratio(1, 8) {
+                rng.random_range(0..120 * SECOND)
+            } else {
+                rng.random_range(0..5 * SECOND)
+            };
             let time = (now - behind) / 1_000_000 * 1_000_000;
             ticks.push(Tick {
                 symbol: ["A", "B", "C"][partition],
@@ -296,7 +300,10 @@ fn assert_same(table: &Table, expected: &Table) {
     for (key, wanted) in expected {
         let found = table.get(key).unwrap_or_else(|| panic!("no {key:?}, which is {wanted:?}"));
         assert_eq!((found.end, &found.integers), (wanted.end, &wanted.integers), "{key:?}");
-        assert!(found.floats.iter().zip(&wanted.floats).all(|(one, other)| close(one, other)), "{key:?}: {found:?} {wanted:?}");
+        assert!(
+            found.floats.iter().zip(&wanted.floats).all(|(one, other)| close(one, other)),
+            "{key:?}: {found:?} {wanted:?}"
+        );
     }
     let more: Vec<_> = table.iter().filter(|(key, _)| !expected.contains_key(*key)).collect();
     assert!(more.is_empty(), "not expected: {more:?}");
@@ -344,7 +351,8 @@ fn rows_less_than_a_gap_apart_make_a_session() {
         let (table, _) = run(&Subject::new("session = \"6s\""), &epochs, &mut rng);
         let mut expected = Table::new();
         for symbol in ["A", "B", "C"] {
-            let mut ticks: Vec<&Tick> = epochs.iter().flat_map(|(ticks, _)| ticks).filter(|t| t.symbol == symbol).collect();
+            let mut ticks: Vec<&Tick> =
+                epochs.iter().flat_map(|(ticks, _)| ticks).filter(|t| t.symbol == symbol).collect();
             ticks.sort_by_key(|tick| tick.time);
             for session in ticks.chunk_by(|one, next| next.time < one.time + gap) {
                 let (first, last) = (session[0].time, session[session.len() - 1].time);
@@ -359,7 +367,8 @@ fn rows_less_than_a_gap_apart_make_a_session() {
 fn an_empty_interval_goes_on_with_the_last_values() {
     for revises in [false, true] {
         let window = "tumbling = \"10s\"\nempty = \"carry\"\nfill_for = \"1m\"";
-        let window = if revises { format!("{window}\nlate = \"revise\"\nrevise_for = \"10m\"") } else { window.to_string() };
+        let window =
+            if revises { format!("{window}\nlate = \"revise\"\nrevise_for = \"10m\"") } else { window.to_string() };
         for seed in 0..20 {
             let mut rng = StdRng::seed_from_u64(300 + seed);
             let epochs = trades(&mut rng, 200, 1000 * SECOND * i64::from(!revises) + SECOND);

@@ -104,7 +104,10 @@ impl KeySpec {
         let more: Vec<usize> =
             key.iter().filter(|at| !input.row_key.contains(at) && !input.key.contains(at)).copied().collect();
         if !more.is_empty() {
-            let message = format!("a row that is replaced would stay in the table: {} may change, and stands in its key", names(&more));
+            let message = format!(
+                "a row that is replaced would stay in the table: {} may change, and stands in its key",
+                names(&more)
+            );
             findings.mistake(&self.partition.span, message);
         }
         if !missing.is_empty() && self.on_conflict.is_none() {

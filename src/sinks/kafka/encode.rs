@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
 use crate::error::Result;
 use crate::formats::JsonRows;
-use crate::spec::{DELETE, Projection};
 use crate::spec::expression::Scalar;
+use crate::spec::{DELETE, Projection};
 use crate::words;
 
 words! {
@@ -192,7 +192,9 @@ mod tests {
         let key = key.iter().map(|at| Scalar::column(&data.schema(), *at)).collect();
         let messages = Encoder::new(Projection::new(all), key, times).encode(&data).expect("messages");
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        (0..messages.len()).map(|row| (messages.key(row).map(text), text(messages.payload(row).expect("a payload")))).collect()
+        (0..messages.len())
+            .map(|row| (messages.key(row).map(text), text(messages.payload(row).expect("a payload"))))
+            .collect()
     }
 
     #[test]

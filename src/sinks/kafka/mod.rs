@@ -134,7 +134,8 @@ impl KafkaSpec {
         if let (EdgeKind::Changes, Some(first)) = (input.kind, key.0.first())
             && !names.iter().all(|name| is_there(&name))
         {
-            let message = format!("these rows replace one another by {}: a key without these mixes them up", names.join(", "));
+            let message =
+                format!("these rows replace one another by {}: a key without these mixes them up", names.join(", "));
             check.findings.warning(&first.span, message);
         }
     }
@@ -162,7 +163,8 @@ impl KafkaSpec {
     }
 }
 
-const NO_PLACES: &str = "exactly_once is for rows of sources and windows, and these have no place there: write at_least_once";
+const NO_PLACES: &str =
+    "exactly_once is for rows of sources and windows, and these have no place there: write at_least_once";
 
 /// Rows that are not yet at the worker of their key are brought there, so that one producer sends them in order.
 ///

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
 use tapeflow::batch::Rows;
-use tapeflow::operators::{Built, OperatorPlan, Output, Transform};
+use tapeflow::operators::{BuildContext, Built, OperatorPlan, Output, Transform};
 use tapeflow::runtime::{Prepare, Prepared, run_local, start};
 use tapeflow::sinks::SinkPlan;
 use tapeflow::spec::{At, Check, Edge, EdgeKind, Fields, Files, Findings, Input, OP, Plan, PlannedNode, Role};
@@ -19,8 +19,8 @@ const COLUMNS: &str = r#"op = "text", k = "text", c = "int", v = "double""#;
 struct ToChanges(Arc<Schema>);
 
 impl OperatorPlan for ToChanges {
-    fn build(&self) -> Built {
-        Built::Stateless(Box::new(ToChanges(Arc::clone(&self.0))))
+    fn build(&self, _context: &BuildContext) -> tapeflow::Result<Built> {
+        Ok(Built::Stateless(Box::new(ToChanges(Arc::clone(&self.0)))))
     }
 }
 
@@ -38,7 +38,8 @@ fn changes_of(input: &Edge) -> Edge {
         _ => field.as_ref().clone(),
     };
     let schema = Arc::new(Schema::new(input.schema.fields().iter().map(rename).collect::<Vec<_>>()));
-    Edge { schema, kind: EdgeKind::Changes, placed: true, ..input.clone() }
+    let row_key = ["k", "c"].iter().filter_map(|name| input.position(name)).collect();
+    Edge { schema, kind: EdgeKind::Changes, row_key, placed: true, ..input.clone() }
 }
 
 fn sink(keyspace: &Keyspace, flow: &str, plan: &Plan, input: &Edge) -> Arc<dyn SinkPlan> {
