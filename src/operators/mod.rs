@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::spec::{Check, Edge, Fields, Port, Refused};
+use crate::spec::{At, Check, Edge, Fields, Port, Refused};
 use crate::state::Draft;
 
 /// Name, one line of help, and how it is read.
@@ -35,7 +35,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
 /// An operator, as written.
 pub trait OperatorSpec: Send + Sync {
     /// Checks and types it for rows of `input`; mistakes go to the findings.
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
 }
 
 /// An operator, checked and typed.

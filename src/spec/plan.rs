@@ -279,7 +279,7 @@ fn plan_node(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], check: &C
             Some((edge, Role::Source(plan)))
         }
         Body::Operator(operator) => {
-            let (edge, plan) = operator.plan(&union(spec, inputs, nodes, check.findings)?, check)?;
+            let (edge, plan) = operator.plan(&spec.name, &union(spec, inputs, nodes, check.findings)?, check)?;
             Some((edge, Role::Operator(plan)))
         }
         Body::Sink(sink) => {

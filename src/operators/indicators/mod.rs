@@ -66,7 +66,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 }
 
 impl OperatorSpec for IndicatorsSpec {
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         if self.columns.0.is_empty() {
             check.findings.mistake(&self.columns.span, "`columns` names no indicator");
             return None;
