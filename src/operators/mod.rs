@@ -3,6 +3,7 @@
 //! An operator is pure (rows and marks in, rows out; no timely, no I/O, no clock) and is run by the one
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
+mod calls;
 pub mod changes;
 pub mod exchange;
 mod filter;
@@ -15,7 +16,8 @@ mod select;
 pub mod state;
 pub mod watermarks;
 
-pub use indicators::{NULL_UNTIL_WARM, signature};
+pub use calls::signature;
+pub use indicators::NULL_UNTIL_WARM;
 
 use std::sync::Arc;
 
