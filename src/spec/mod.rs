@@ -10,6 +10,7 @@ mod plan;
 mod read;
 pub mod schema;
 mod select;
+mod template;
 mod values;
 
 pub use explain::{Format, explain};
@@ -19,4 +20,5 @@ pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest}
 pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedNode, Port, Role};
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
+pub use template::{Part, Template, split};
 pub use values::{Size, nanoseconds};
