@@ -3,6 +3,7 @@
 //! An operator is pure (rows and marks in, rows out; no timely, no I/O, no clock) and is run by the one
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
+mod alert;
 mod calls;
 pub mod changes;
 pub mod exchange;
@@ -16,6 +17,7 @@ mod select;
 pub mod state;
 pub mod watermarks;
 
+pub use alert::FUNCTIONS as ALERT_FUNCTIONS;
 pub use calls::signature;
 pub use indicators::NULL_UNTIL_WARM;
 
@@ -29,6 +31,7 @@ use crate::state::Draft;
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] = &[
+    ("alert", "tells of rows for which a condition becomes true", alert::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
     ("select", "makes new rows of expressions", select::read),
