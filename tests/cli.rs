@@ -51,7 +51,7 @@ fn mistakes(name: &str) -> (Folder, String) {
 
 #[test]
 fn all_mistakes_come_at_once_each_with_its_place_and_the_nearest_right_word() {
-    for name in ["flow", "syntax"] {
+    for name in ["flow", "syntax", "alerts"] {
         let (folder, expected) = mistakes(name);
         for command in ["validate", "run", "explain", "test"] {
             let ended = folder.tapeflow(&[command, "flow.toml"]).with_code(3);
@@ -202,6 +202,19 @@ fn tests_of_a_file_pass_or_say_what_differs() {
         assert!(failed.lines().any(|other| other == line), "{line}: {failed}");
     }
     assert_eq!(folder.list(""), ["more.toml", "right.toml", "wrong.toml"]);
+}
+
+#[test]
+fn the_tests_of_the_dataflows_pass() {
+    let files = std::fs::read_dir(repository().join("dataflows")).expect("dataflows").flatten();
+    let mut tested = 0;
+    for path in files.map(|file| file.path()) {
+        if std::fs::read_to_string(&path).is_ok_and(|text| text.contains("[[tests]]")) {
+            Folder::new().tapeflow(&["test", &path.to_string_lossy(), "--workers", "2"]).fine();
+            tested += 1;
+        }
+    }
+    assert!(tested > 1);
 }
 
 #[test]

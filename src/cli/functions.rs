@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::print::say;
 use crate::error::{Error, Result};
 use crate::indicators::{Compat, FUNCTIONS, Function, check, find};
-use crate::operators::signature;
+use crate::operators::{ALERT_FUNCTIONS, signature};
 use crate::spec::{did_you_mean, expression};
 
 /// Lists all indicators, or explains one.
@@ -28,16 +28,25 @@ fn unknown(name: &str) -> Error {
     if expression::functions().contains(&name) {
         return Error::Usage(format!("`{name}` is an SQL function of expressions; it is documented by DataFusion"));
     }
+    if let Some((call, says)) = ALERT_FUNCTIONS.iter().find(|(call, _)| call.split('(').next() == Some(name)) {
+        return Error::Usage(format!("`{call}` is a function of alerts: {says}"));
+    }
     let near = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));
     Error::Usage(format!("there is no indicator `{name}`{near}"))
 }
 
 fn list(functions: &[&Function]) -> String {
     let mut out =
-        "Indicators, for the `columns` of an `indicators` node (tapeflow functions NAME tells more):\n\n".to_string();
+        "Indicators, for the `columns` of an `indicators` node and in the expressions of an `alert` (tapeflow functions NAME \
+         tells more):\n\n"
+            .to_string();
     let width = functions.iter().map(|function| signature(function).len()).max().unwrap_or(0);
     for function in functions {
         out.push_str(&format!("  {:width$}  {}\n", signature(function), function.summary));
+    }
+    out.push_str("\nOnly in the expressions of an `alert`:\n\n");
+    for (call, says) in ALERT_FUNCTIONS {
+        out.push_str(&format!("  {call:width$}  {says}\n"));
     }
     out.push_str("\nSQL functions, for expressions:\n\n");
     let mut line = " ".to_string();

@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 
 /// The last second of the year 200,000: well within what can be written, far beyond what is meant.
 const LAST_SECOND: i64 = 6_249_222_316_799;
-const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
+/// How an instant is written.
+pub(super) const TIMESTAMP: &str = "%Y-%m-%dT%H:%M:%S%.fZ";
 
 /// Rows as JSON objects, one after another on lines of their own; nulls are written.
 pub struct JsonRows {

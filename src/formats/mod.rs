@@ -14,6 +14,7 @@ mod instants;
 mod json;
 mod lookup;
 mod numbers;
+mod plain;
 mod scanner;
 mod schema;
 mod times;
@@ -30,6 +31,7 @@ pub use declared::SchemaSpec;
 pub use encode::{JsonRows, json_line, write_csv, write_json_lines};
 pub use infer::{infer_csv, infer_json};
 pub use json::{JsonDecoder, JsonOptions};
+pub use plain::plain_texts;
 pub use schema::{MessageField, MessageSchema};
 pub use types::{ColumnType, MAX_PRECISION, TYPE_METADATA, UnknownType, type_name};
 

@@ -22,7 +22,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 }
 
 impl OperatorSpec for FilterSpec {
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let when = condition(&self.when, &input.schema, check.findings)?;
         let op = input.position(OP).filter(|_| input.kind == EdgeKind::Changes);
         Some((input.clone(), Arc::new(FilterPlan { when, op })))

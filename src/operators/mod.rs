@@ -3,6 +3,8 @@
 //! An operator is pure (rows and marks in, rows out; no timely, no I/O, no clock) and is run by the one
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
+mod alert;
+mod calls;
 pub mod changes;
 pub mod exchange;
 mod filter;
@@ -18,19 +20,22 @@ pub mod state;
 pub mod watermarks;
 mod window;
 
-pub use indicators::{NULL_UNTIL_WARM, signature};
+pub use alert::FUNCTIONS as ALERT_FUNCTIONS;
+pub use calls::signature;
+pub use indicators::NULL_UNTIL_WARM;
 
 use std::sync::Arc;
 
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::sources::lanes::Lanes;
-use crate::spec::{Check, Edge, Fields, Port, Refused};
+use crate::spec::{At, Check, Edge, Fields, Port, Refused};
 use crate::state::Draft;
 
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] = &[
+    ("alert", "tells of rows for which a condition becomes true", alert::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
     ("select", "makes new rows of expressions", select::read),
@@ -40,7 +45,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
 /// An operator, as written.
 pub trait OperatorSpec: Send + Sync {
     /// Checks and types it for rows of `input`; mistakes go to the findings.
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
+    fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
 }
 
 /// An operator, checked and typed.

@@ -16,7 +16,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 }
 
 impl OperatorSpec for SelectSpec {
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let (edge, projection) = self.select.plan(input, check.findings)?;
         Some((edge, Arc::new(SelectPlan { projection })))
     }

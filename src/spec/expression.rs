@@ -18,7 +18,7 @@ use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::expressions::{CastExpr, Column};
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion_sql::sqlparser::ast::{Expr as Sql, visit_expressions};
+use datafusion_sql::sqlparser::ast::{Expr as Sql, Ident, visit_expressions};
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan, Token};
@@ -39,6 +39,11 @@ impl Parsed {
     /// Another part of the same text (an argument of a call).
     pub fn part(&self, sql: Sql) -> Parsed {
         Parsed { sql, span: self.span.clone() }
+    }
+
+    /// The column `name`, whatever SQL makes of that.
+    pub fn column(name: &str, span: Span) -> Parsed {
+        Parsed { sql: Sql::Identifier(Ident::with_quote('"', name)), span }
     }
 
     /// The place of a piece of this expression; the whole where it is not known.
@@ -158,7 +163,11 @@ pub fn scalar(text: &At<String>, schema: &SchemaRef, findings: &Findings) -> Opt
 
 /// Like [`scalar`], but it must be true or false.
 pub fn condition(text: &At<String>, schema: &SchemaRef, findings: &Findings) -> Option<Scalar> {
-    let scalar = scalar(text, schema, findings)?;
+    truth(scalar(text, schema, findings)?, text, findings)
+}
+
+/// `scalar`, which was made of `text`, where it is true or false.
+pub fn truth(scalar: Scalar, text: &At<String>, findings: &Findings) -> Option<Scalar> {
     if *scalar.field.data_type() != DataType::Boolean {
         let kind = type_name(scalar.field.data_type());
         findings.mistake(&text.span, format!("a condition is true or false, but `{}` is {kind}", text.value));

@@ -10,6 +10,7 @@ mod plan;
 mod read;
 pub mod schema;
 mod select;
+mod template;
 mod values;
 
 pub use explain::{Format, explain};
@@ -21,4 +22,5 @@ pub use plan::{
 };
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
+pub use template::{Part, Template, split};
 pub use values::{Size, nanoseconds};

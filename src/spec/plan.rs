@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 
 use super::mistakes::{At, Findings, Mistakes, Span, did_you_mean};
 use super::read::{Body, Files, JobSpec, NodeSpec, RoleSpec, Spec};
@@ -71,6 +71,33 @@ impl Edge {
     /// The position of the column `name`.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.schema.index_of(name).ok()
+    }
+
+    /// The rows of this edge with further columns behind the visible ones, each with the place where it is named; rows
+    /// that are at the worker of their key.
+    pub fn with(&self, added: Vec<(Field, &Span)>, findings: &Findings) -> Option<Edge> {
+        let mut fields: Vec<Field> = self.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        let hidden = fields.split_off(self.visible);
+        let before = findings.len();
+        let count = added.len();
+        for (field, span) in added {
+            if fields.iter().chain(&hidden).any(|other| other.name() == field.name()) {
+                findings.mistake(span, format!("there is a column `{}` already", field.name()));
+            }
+            fields.push(field);
+        }
+        fields.extend(hidden);
+        let moved =
+            |columns: &[usize]| columns.iter().map(|at| if *at < self.visible { *at } else { at + count }).collect();
+        let schema = Arc::new(Schema::new(fields));
+        (findings.len() == before).then(|| Edge {
+            schema,
+            visible: self.visible + count,
+            key: moved(&self.key),
+            row_key: moved(&self.row_key),
+            placed: true,
+            ..self.clone()
+        })
     }
 }
 
@@ -289,7 +316,7 @@ fn plan_node(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], check: &C
             Some((edge, Role::Source(plan)))
         }
         Body::Operator(operator) => {
-            let (edge, plan) = operator.plan(&union(spec, inputs, nodes, check.findings)?, check)?;
+            let (edge, plan) = operator.plan(&spec.name, &union(spec, inputs, nodes, check.findings)?, check)?;
             Some((edge, Role::Operator(plan)))
         }
         Body::Sink(sink) => {

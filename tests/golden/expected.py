@@ -19,7 +19,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oracles import SECOND, START, Folder, csv, epoch, iso, lines, make_bars, make_ticks, rows_of, sql
+from oracles import SECOND, START, Folder, csv, epoch, generate, iso, lines, make_bars, make_ticks, plain, rows_of, sql
 
 CASES = {}
 
@@ -167,6 +167,112 @@ def environment(folder, rng):
     folder.put("in/ticks.jsonl", lines(rows_of(ticks)))
     folder.put("key.txt", "symbol\n")
     folder.expect("out.jsonl", ticks.assign(label="$in")[["symbol", "timestamp", "price", "label"]])
+
+
+# ---- Alerts -----------------------------------------------------------------------------------------------------------
+
+
+def alerts(folder, node, ticks, when, resolve=None, says=None):
+    """The rows of an alert, and those with which it is over: `when`, `resolve` and `says` tell of a row and the price of the
+    last alert whether it would fire, whether it would be over, and what is said."""
+    spec = folder.flow["operators"][node]
+    cooldown = pd.Timedelta(spec.get("cooldown", "0s")).value
+    repeat, severity = spec.get("repeat", False), spec.get("severity", "warning")
+    says = says or (lambda row, last: f"{row.symbol}: {spec['when']}")
+    active, alerted, last, fired, resolved = {}, {}, {}, [], []
+    for at, row in enumerate(ticks.itertuples()):
+        key, now = row.symbol, row.timestamp.value
+        if not np.isnan(row.price):
+            last.setdefault(key, row.price)
+        before = last.get(key, np.nan)
+        out = {"symbol": key, "timestamp": iso(now), "price": plain(row.price), "volume": row.volume, "alert": node}
+        out |= {"severity": severity, "message": says(row, before), "at": at}
+        if active.get(key) and not repeat:
+            if resolve(row, before) if resolve else not when(row, before):
+                active[key] = False
+                resolved.append(out | {"status": "resolved"})
+        elif when(row, before) and now - alerted.get(key, -(2**62)) >= cooldown:
+            active[key], alerted[key] = True, now
+            if not np.isnan(row.price):
+                last[key] = row.price
+            fired.append(out | {"status": "firing"})
+    return fired, resolved
+
+
+@case
+def alert(folder, rng):
+    ticks = make_ticks(rng, 400)
+    ticks["price"] = np.round(100 * np.exp(rng.normal(0, 0.006, 400).cumsum()), 2)
+    ticks.loc[rng.random(400) < 0.05, "price"] = np.nan
+    folder.put("ticks.jsonl", lines(rows_of(ticks)))
+    folder.put("limits.csv", "most,symbol,least\n90,A,10\n,C,50\n70,*,30\n")
+    most, least = {"A": 90, "B": 70, "C": 70}, {"A": 10, "B": 30, "C": 50}
+    frame = ticks.copy()
+    for rows in ticks.groupby("symbol").groups.values():
+        part = ticks.loc[rows]
+        inputs = {"price": part.price.to_numpy(), "time": part.timestamp.astype("datetime64[ns]").astype("int64").to_numpy()}
+        for name, call in (("high", "max(price, '1m')"), ("rsi", "rsi(price, 5)"), ("sma", "sma(price, 10)")):
+            (frame.loc[rows, name],) = generate.expected("talib", call, inputs).values()
+        price = part.price.dropna()
+        change = price / price.shift(1) - 1
+        frame.loc[price.index, "change"] = change
+        # What is null is not there for what comes after it.
+        known = change.dropna()
+        frame.loc[known.index, "deviation"] = known.rolling(20).std(ddof=0)
+        for name, series in (("rsi", frame.loc[rows, "rsi"] - 70), ("sma", part.price - frame.loc[rows, "sma"])):
+            series = series.dropna()
+            frame.loc[series.index, f"{name}_side"], frame.loc[series.index, f"{name}_was"] = series, series.shift(1)
+    # Nothing compares with NaN.
+    made = {
+        "spikes": alerts(folder, "spikes", frame, lambda row, _: row.volume > 80, None, lambda row, _: f"{row.symbol}: volume {row.volume}"),
+        "drops": alerts(
+            folder,
+            "drops",
+            frame,
+            lambda row, _: row.price < 0.98 * row.high,
+            lambda row, _: row.price > 0.995 * row.high,
+            lambda row, _: f"{row.symbol} at {shown(row.price)}, was {shown(row.high)}",
+        ),
+        "strong": alerts(folder, "strong", frame, lambda row, _: row.rsi_was <= 0 < row.rsi_side, None, lambda *_: "RSI {5} above 70"),
+        "weak": alerts(folder, "weak", frame, lambda row, _: row.sma_was >= 0 > row.sma_side),
+        "moves": alerts(
+            folder,
+            "moves",
+            frame,
+            lambda row, last: abs(row.price / last - 1) >= 0.01,
+            None,
+            lambda row, last: f"{row.symbol}: {shown(last)} to {shown(row.price)}",
+        ),
+        "outliers": alerts(
+            folder,
+            "outliers",
+            frame,
+            lambda row, _: abs(row.change) > 2 * row.deviation,
+            None,
+            lambda row, _: f"{shown(np.round(100 * row.change, 2))} %",
+        ),
+        "limits": alerts(
+            folder,
+            "limits",
+            frame,
+            lambda row, _: row.volume > most[row.symbol],
+            lambda row, _: row.volume < least[row.symbol],
+            lambda row, _: f"{row.volume} over {most[row.symbol]}",
+        ),
+    }
+    put = lambda name, rows: folder.expect(name, [{k: v for k, v in row.items() if k != "at"} for row in rows])
+    in_order = lambda both: sorted([*both[0], *both[1]], key=lambda row: row["at"])
+    put("spikes.jsonl", made["spikes"][0])
+    put("no-spikes.jsonl", made["spikes"][1])
+    put("strong.csv", made["strong"][0])
+    for name in ("drops", "weak", "moves", "outliers", "limits"):
+        # Nobody reads what says that a move is over.
+        put(f"{name}.jsonl", in_order(made[name]))
+
+
+def shown(number):
+    """A number as a message shows it: eight digits, none of them in vain."""
+    return "null" if np.isnan(number) else f"{number:.8g}"
 
 
 # ---- Times ------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use super::alerts;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
 use crate::support::cluster::{Cluster, wait_until};
 
@@ -31,6 +32,8 @@ pub fn check(cluster: &Cluster, seed: u64) {
         let some: Vec<&String> = wrong.iter().take(5).collect();
         assert!(wrong.is_empty(), "seed {seed}: {} differences in {name}: {some:#?}", wrong.len());
     }
+    let wrong = alerts::differences(&trades(seed), folder);
+    assert!(wrong.is_empty(), "seed {seed}: {} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 
 fn is_hidden(entry: &std::fs::DirEntry) -> bool {

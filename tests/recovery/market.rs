@@ -67,6 +67,13 @@ pub const OPERATORS: &str = r#"
         input = "real"
         emit = "all"
         columns = { sma_5 = "sma(price, 5)", rsi_14 = "rsi(price, 14)", obv = "obv(price, volume)" }
+        [operators.swings]
+        type = "alert"
+        input = "real"
+        when = "abs(price / last_alert(price) - 1) >= 0.02"
+        resolve = "abs(price / mean(price, 5) - 1) < 0.002"
+        cooldown = "50ms"
+        message = "{symbol} moved {case when price > last_alert(price) then 'up' else 'down' end}"
         [operators.few]
         type = "select"
         input = "means"
@@ -94,6 +101,10 @@ pub fn flow(checkpoint: &str) -> String {
         type = "file"
         input = "few"
         path = "lines/"
+        [sinks.alerts]
+        type = "file"
+        input = ["swings", "swings.resolved"]
+        path = "alerts/"
         [sinks.lake]
         type = "parquet"
         input = "few"

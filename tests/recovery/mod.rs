@@ -1,6 +1,7 @@
 //! Jobs that are killed again and again give what an undisturbed run gives: every row once, with the values that a
 //! recomputation finds which shares no code with tapeflow.
 
+mod alerts;
 mod alone;
 mod away;
 mod changes;

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Float64Type, SchemaRef, TimestampNanosecondType};
+use arrow::datatypes::SchemaRef;
 
-use super::{Call, Emit};
+use super::Emit;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::indicators::Column;
 use crate::keys::{KeyIds, KeyReader};
+use crate::operators::calls::{Call, times_of, valid};
 use crate::operators::changes::Changes;
 use crate::operators::replay::Replayable;
 use crate::operators::{Operator, Output, StateKind};
@@ -35,10 +36,7 @@ pub struct Indicators {
 impl Operator for Indicators {
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
         let calls = Arc::clone(&self.calls);
-        let evaluate = |data: &RecordBatch| {
-            let series = calls.iter().flat_map(|call| &call.series);
-            series.map(|scalar| Ok(with_nan(scalar.evaluate(data)?))).collect::<Result<Vec<_>>>()
-        };
+        let evaluate = |data: &RecordBatch| calls.iter().map(|call| call.series(data)).collect::<Result<Vec<_>>>();
         let Some((data, series)) = surviving(rows.data, &mut out.refused, evaluate)? else { return Ok(()) };
         self.number_keys(&data)?;
         let computed = self.compute(&data, &series);
@@ -94,21 +92,10 @@ impl Indicators {
         Ok(())
     }
 
-    fn compute(&mut self, data: &RecordBatch, series: &[Float64Array]) -> Vec<Vec<f64>> {
-        let times = self.time.map(|at| data.column(at).as_primitive::<TimestampNanosecondType>().values());
-        let none = vec![0; if times.is_some() { 0 } else { data.num_rows() }];
-        let times: &[i64] = times.map_or(&none, |times| times);
-        let mut series = series.iter();
-        let mut computed = Vec::new();
-        for (call, state) in self.calls.iter().zip(&mut self.states) {
-            let inputs: Vec<&[f64]> =
-                series.by_ref().take(call.series.len()).map(|column| &column.values()[..]).collect();
-            let mut outputs: Vec<Vec<f64>> =
-                call.function.outputs.iter().map(|_| Vec::with_capacity(data.num_rows())).collect();
-            state.update(&self.row_ids, times, &inputs, &mut outputs);
-            computed.extend(outputs);
-        }
-        computed
+    fn compute(&mut self, data: &RecordBatch, series: &[Vec<Float64Array>]) -> Vec<Vec<f64>> {
+        let times = times_of(data, self.time);
+        let calls = self.calls.iter().zip(&mut self.states).zip(series);
+        calls.flat_map(|((call, state), series)| call.update(state.as_mut(), &self.row_ids, &times, series)).collect()
     }
 
     /// The rows with their new columns; a NaN is a null.
@@ -117,10 +104,7 @@ impl Indicators {
         let hidden = columns.split_off(self.visible);
         let mut warm: Option<BooleanBuffer> = None;
         for values in computed {
-            let valid = values
-                .iter()
-                .any(|value| value.is_nan())
-                .then(|| BooleanBuffer::collect_bool(values.len(), |row| !values[row].is_nan()));
+            let valid = valid(&values);
             if let Some(valid) = &valid {
                 warm = Some(warm.map_or_else(|| valid.clone(), |warm| &warm & valid));
             }
@@ -142,16 +126,4 @@ impl Indicators {
 /// The state of the key with the number `id`: of one indicator after the other.
 fn write(states: &[Box<dyn Column>], id: u32, value: &mut Vec<u8>) {
     states.iter().for_each(|state| state.snapshot(id, value));
-}
-
-/// Numbers with NaN where they were null, which is what an indicator skips.
-fn with_nan(column: ArrayRef) -> Float64Array {
-    let numbers = column.as_primitive::<Float64Type>();
-    match numbers.nulls().filter(|nulls| nulls.null_count() > 0) {
-        None => numbers.clone(),
-        Some(nulls) => {
-            let value = |row: usize| if nulls.is_valid(row) { numbers.value(row) } else { f64::NAN };
-            Float64Array::from_iter_values((0..numbers.len()).map(value))
-        }
-    }
 }

@@ -151,10 +151,4 @@ impl Groups {
         let open = self.slots.iter().filter(|group| group.used && !group.closed);
         open.map(|group| group.start).min()
     }
-
-    /// An estimate of the memory held, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Group>()
-            + self.of_key.iter().map(|slots| 24 + slots.capacity() * 4).sum::<usize>()
-    }
 }

@@ -97,10 +97,4 @@ impl Kept {
         self.of_key[key as usize] = rows.into_iter().collect();
         Ok(rest)
     }
-
-    /// An estimate of the memory held, in bytes.
-    pub fn bytes(&self) -> usize {
-        let of = |((_, id), row): (&Id, &Row)| id.len() + row.values.len() + size_of::<Id>() + size_of::<Row>();
-        self.of_key.iter().flatten().map(of).sum()
-    }
 }

@@ -138,7 +138,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 }
 
 impl OperatorSpec for WindowSpec {
-    fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+    fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let findings = check.findings;
         let intervals = self.intervals(check);
         let time = input.position(TIME);
