@@ -1,8 +1,9 @@
-//! `tapeflow functions`: what an `indicators` node can compute, and what expressions may call.
+//! `tapeflow functions`: what nodes can compute, and what expressions may call.
 
 use serde_json::{Value as Json, json};
 
 use super::print::say;
+use crate::aggregates::{self, AGGREGATES, Aggregate};
 use crate::error::{Error, Result};
 use crate::indicators::{Compat, FUNCTIONS, Function, check, find};
 use crate::operators::{ALERT_FUNCTIONS, signature};
@@ -31,6 +32,10 @@ fn unknown(name: &str) -> Error {
     if let Some((call, says)) = ALERT_FUNCTIONS.iter().find(|(call, _)| call.split('(').next() == Some(name)) {
         return Error::Usage(format!("`{call}` is a function of alerts: {says}"));
     }
+    if let Some(aggregate) = aggregates::find(name) {
+        let Aggregate { signature, summary, .. } = aggregate;
+        return Error::Usage(format!("`{signature}` is an aggregate, for a `window`: {summary}"));
+    }
     let near = did_you_mean(name, FUNCTIONS.iter().map(|function| function.name));
     Error::Usage(format!("there is no indicator `{name}`{near}"))
 }
@@ -43,6 +48,10 @@ fn list(functions: &[&Function]) -> String {
     let width = functions.iter().map(|function| signature(function).len()).max().unwrap_or(0);
     for function in functions {
         out.push_str(&format!("  {:width$}  {}\n", signature(function), function.summary));
+    }
+    out.push_str("\nAggregates, for the `columns` of a `window`; each also with `filter (where CONDITION)`:\n\n");
+    for Aggregate { signature, summary, .. } in AGGREGATES {
+        out.push_str(&format!("  {signature:width$}  {summary}\n"));
     }
     out.push_str("\nOnly in the expressions of an `alert`:\n\n");
     for (call, says) in ALERT_FUNCTIONS {

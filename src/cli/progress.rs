@@ -32,6 +32,10 @@ pub struct Totals {
     pub rows_out: u64,
     /// Rows kept back because not all indicators were warm.
     pub held_back: u64,
+    /// Rows that came too late for their window.
+    pub late: u64,
+    /// Rows of times at which the exchange of their window is closed.
+    pub outside: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.
@@ -87,6 +91,8 @@ impl Progress {
         let mut line = format!("{how}: {} in {took:.2?}", self.message(&totals, took, totals.rows_in));
         for (count, what) in [
             (totals.held_back, "rows held back until their indicators were warm"),
+            (totals.late, "rows too late for their window"),
+            (totals.outside, "rows outside the sessions of an exchange"),
             (totals.dead_letters, "dead letters"),
             (totals.skipped, "records skipped"),
             (totals.expired, "rows too old for their table"),
@@ -138,6 +144,8 @@ fn totals(jobs: &[Arc<Prepared>]) -> Totals {
                 Role::Operator(_) => {}
             }
             totals.held_back += sum(|meter| meter.held_back.get());
+            totals.late += sum(|meter| meter.late.get());
+            totals.outside += sum(|meter| meter.outside.get());
             totals.dead_letters += sum(|meter| meter.dead_letters.get());
             totals.skipped += sum(|meter| meter.skipped.get());
             totals.expired += sum(|meter| meter.expired.get());

@@ -187,6 +187,12 @@ pub struct NodeReport {
     pub rows_out: u64,
     /// Rows kept back because not all indicators were warm.
     pub held_back: u64,
+    /// Rows that came too late for their window.
+    #[serde(default)]
+    pub late: u64,
+    /// Rows of times at which the exchange of their window is closed.
+    #[serde(default)]
+    pub outside: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.

@@ -54,6 +54,8 @@ fn report(known: &Known, restarts: u32) -> JobReport {
                 rows_in: sum(|meter| meter.rows_in.get()),
                 rows_out: sum(|meter| meter.rows_out.get()),
                 held_back: sum(|meter| meter.held_back.get()),
+                late: sum(|meter| meter.late.get()),
+                outside: sum(|meter| meter.outside.get()),
                 dead_letters: sum(|meter| meter.dead_letters.get()),
                 skipped: sum(|meter| meter.skipped.get()),
             }
@@ -92,6 +94,8 @@ fn merge(job: &mut JobReport, other: &JobReport) {
         node.rows_in += other.rows_in;
         node.rows_out += other.rows_out;
         node.held_back += other.held_back;
+        node.late += other.late;
+        node.outside += other.outside;
         node.dead_letters += other.dead_letters;
         node.skipped += other.skipped;
     }
