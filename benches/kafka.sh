@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main benchmark: JSON ticks (1000 symbols, 8 partitions, about 75 bytes, lz4) in a real Kafka on the same
-# machine; sma 5, sma 10, rsi 14 and macd of every tick, discarded, at two workers; against one bare librdkafka
-# `poll` consumer that does nothing. Wall and CPU are of the process, from exec to exit.
+# machine; sma 5, sma 10, rsi 14 and macd of every tick, or (NODE=bars) 10-second OHLCV and VWAP bars, discarded, at two
+# workers; against one bare librdkafka `poll` consumer that does nothing. Wall and CPU are of the process, from exec to exit.
 . "$(dirname "$0")/lib.sh"
 rows=${ROWS:-10000000}
 brokers=${KAFKA_BROKERS:?start a server: cluster/servers start; eval "\$(cluster/servers env)"}
@@ -30,9 +30,9 @@ timestamp = "CAST(timestamp AS BIGINT) / 1000000"
 price = "price"
 volume = "volume"
 EOF
-cat >"$work/indicators.toml" <<EOF
+cat >"$work/job.toml" <<EOF
 version = 1
-name = "bench-indicators"
+name = "bench"
 [sources.ticks]
 type = "kafka"
 brokers = "$brokers"
@@ -41,14 +41,10 @@ stop = "end"
 schema = "$root/schemas/tick.avsc"
 time = "timestamp"
 key = "symbol"
-[operators.indicators]
-type = "indicators"
-input = "ticks"
-emit = "all"
-columns = { sma_5 = "sma(price, 5)", sma_10 = "sma(price, 10)", rsi_14 = "rsi(price, 14)", macd = "macd(price, 12, 26, 9)" }
+$(node "${NODE:-indicators}")
 [sinks.out]
 type = "discard"
-input = "indicators"
+input = "node"
 EOF
 [ -n "${FILLED:-}" ] || "$tapeflow" --quiet run "$work/fill.toml" --workers 2
 (cd "$root" && cargo bench --locked --no-run --bench kafka_poll) 2>"$work/build"
@@ -57,8 +53,8 @@ case $poll in /*) ;; *) poll=$root/$poll ;; esac
 
 for _ in $(seq "$runs"); do
   timed bare-poll env KAFKA_BROKERS="$brokers" TOPIC="$topic" "$poll"
-  timed two-workers "$tapeflow" --quiet run "$work/indicators.toml" --workers 2
-  timed one-worker "$tapeflow" --quiet run "$work/indicators.toml" --workers 1
+  timed two-workers "$tapeflow" --quiet run "$work/job.toml" --workers 2
+  timed one-worker "$tapeflow" --quiet run "$work/job.toml" --workers 1
 done
 machine
 header

@@ -39,3 +39,34 @@ header() {
   echo "| what | wall s | million rows/s | CPU s | CPU s a million | peak MB |"
   echo "|---|---|---|---|---|---|"
 }
+
+# node NAME: the operator that is measured, named `node`, of rows of `ticks`.
+node() {
+  case $1 in
+    indicators)
+      cat <<'EOF'
+[operators.node]
+type = "indicators"
+input = "ticks"
+emit = "all"
+columns = { sma_5 = "sma(price, 5)", sma_10 = "sma(price, 10)", rsi_14 = "rsi(price, 14)", macd = "macd(price, 12, 26, 9)" }
+EOF
+      ;;
+    bars)
+      cat <<'EOF'
+[operators.node]
+type = "window"
+input = "ticks"
+tumbling = "10s"
+[operators.node.columns]
+open = "first(price)"
+high = "max(price)"
+low = "min(price)"
+close = "last(price)"
+volume = "sum(volume)"
+vwap = "sum(price * volume) / sum(volume)"
+EOF
+      ;;
+    *) echo "there is no node $1: indicators, bars" >&2; return 1 ;;
+  esac
+}

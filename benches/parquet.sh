@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Indicators from Parquet: sma 5, sma 10, rsi 14 and macd of every tick of 1000 interleaved symbols, discarded;
-# one worker and two with exchange, in alternation. A run of no rows tells what starting costs.
+# From Parquet: sma 5, sma 10, rsi 14 and macd of every tick of 1000 interleaved symbols, or (NODE=bars) 10-second bars,
+# discarded; one worker and two with exchange, in alternation. A run of no rows tells what starting costs.
 . "$(dirname "$0")/lib.sh"
 rows=${ROWS:-10000000}
 
@@ -30,25 +30,21 @@ type = "file"
 path = "$2"
 time = "timestamp"
 key = "symbol"
-[operators.indicators]
-type = "indicators"
-input = "ticks"
-emit = "all"
-columns = { sma_5 = "sma(price, 5)", sma_10 = "sma(price, 10)", rsi_14 = "rsi(price, 14)", macd = "macd(price, 12, 26, 9)" }
+$(node "${NODE:-indicators}")
 [sinks.out]
 type = "discard"
-input = "indicators"
+input = "node"
 EOF
 }
 "$tapeflow" --quiet run "$work/make.toml"
-flow indicators "ticks/" >"$work/indicators.toml"
-echo '{"symbol": "A", "timestamp": "2026-01-05T14:30:00Z", "price": 1.5}' >"$work/one.jsonl"
+flow job "ticks/" >"$work/job.toml"
+echo '{"symbol": "A", "timestamp": "2026-01-05T14:30:00Z", "price": 1.5, "volume": 1.0}' >"$work/one.jsonl"
 flow start one.jsonl >"$work/start.toml"
 
 for _ in $(seq "$runs"); do
   timed start "$tapeflow" --quiet run "$work/start.toml" --workers 2
-  timed one-worker "$tapeflow" --quiet run "$work/indicators.toml" --workers 1
-  timed two-workers "$tapeflow" --quiet run "$work/indicators.toml" --workers 2
+  timed one-worker "$tapeflow" --quiet run "$work/job.toml" --workers 1
+  timed two-workers "$tapeflow" --quiet run "$work/job.toml" --workers 2
 done
 machine
 header
