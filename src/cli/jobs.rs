@@ -99,7 +99,8 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(checkpoint) = job.checkpoint {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
-    let mut table = plain(["node", "type", "rows in", "rows out", "held back", "late", "outside", "dead letters", "skipped"]);
+    let mut table =
+        plain(["node", "type", "rows in", "rows out", "held back", "late", "outside", "dead letters", "skipped"]);
     for node in &job.nodes {
         let counts =
             [node.rows_in, node.rows_out, node.held_back, node.late, node.outside, node.dead_letters, node.skipped];

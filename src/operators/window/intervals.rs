@@ -22,6 +22,8 @@ pub enum Intervals {
     },
     /// Within the sessions of an exchange.
     Trading {
+        /// Its name, and which hours.
+        exchange: String,
         /// When it trades.
         sessions: Sessions,
         /// Intervals of this size, in ns, counted from the opening, the last one cut off by the close; or whole sessions.
@@ -57,7 +59,7 @@ impl Intervals {
                 }
             }
             Intervals::Sessions { gap } => each(time, time.saturating_add(*gap)),
-            Intervals::Trading { sessions, size } => match sessions.at(time) {
+            Intervals::Trading { sessions, size, .. } => match sessions.at(time) {
                 Found::In(session) => {
                     let (start, end) = part(session, *size, time);
                     each(start, end);
@@ -77,10 +79,10 @@ impl Intervals {
                 Some((start, start.checked_add(size)?))
             }
             Intervals::Sessions { .. } => None,
-            Intervals::Trading { sessions, size: None } => {
+            Intervals::Trading { sessions, size: None, .. } => {
                 sessions.after(start).map(|session| (session.open, session.close))
             }
-            Intervals::Trading { sessions, size: Some(size) } => match sessions.at(start) {
+            Intervals::Trading { sessions, size: Some(size), .. } => match sessions.at(start) {
                 // Between sessions there is nothing to fill.
                 Found::In(session) if start + size < session.close => Some(part(session, Some(*size), start + size)),
                 _ => None,
@@ -96,7 +98,7 @@ impl Intervals {
                 ended.saturating_sub(ended.rem_euclid(slide)).saturating_add(slide)
             }
             Intervals::Sessions { gap } => watermark.saturating_sub(*gap).saturating_add(1),
-            Intervals::Trading { sessions, size } => match sessions.at(watermark) {
+            Intervals::Trading { sessions, size, .. } => match sessions.at(watermark) {
                 Found::In(session) => part(session, *size, watermark).0,
                 _ => watermark,
             },
@@ -133,14 +135,14 @@ fn part(session: Session, size: Option<i64>, time: i64) -> (i64, i64) {
 impl fmt::Display for Intervals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let span = |ns: i64| humantime::format_duration(Duration::from_nanos(ns.unsigned_abs())).to_string();
-        match *self {
-            Intervals::Trading { size: None, .. } => write!(f, "sessions of an exchange"),
-            Intervals::Trading { size: Some(size), .. } => {
-                write!(f, "intervals of {} within sessions of an exchange", span(size))
+        match self {
+            Intervals::Trading { exchange, size: None, .. } => write!(f, "sessions of {exchange}"),
+            Intervals::Trading { exchange, size: Some(size), .. } => {
+                write!(f, "intervals of {} within sessions of {exchange}", span(*size))
             }
-            Intervals::Sliding { size, slide } if size == slide => write!(f, "intervals of {}", span(size)),
-            Intervals::Sliding { size, slide } => write!(f, "intervals of {}, one every {}", span(size), span(slide)),
-            Intervals::Sessions { gap } => write!(f, "sessions, at least {} apart", span(gap)),
+            Intervals::Sliding { size, slide } if size == slide => write!(f, "intervals of {}", span(*size)),
+            Intervals::Sliding { size, slide } => write!(f, "intervals of {}, one every {}", span(*size), span(*slide)),
+            Intervals::Sessions { gap } => write!(f, "sessions, at least {} apart", span(*gap)),
         }
     }
 }
@@ -183,7 +185,11 @@ mod tests {
         let instant = |text: &str| {
             text.parse::<chrono::DateTime<chrono::Utc>>().expect("a time").timestamp_nanos_opt().expect("ns")
         };
-        let hours = Intervals::Trading { sessions: sessions.clone(), size: Some(3_600_000_000_000) };
+        let hours = Intervals::Trading {
+            exchange: "XNYS".to_string(),
+            sessions: sessions.clone(),
+            size: Some(3_600_000_000_000),
+        };
         // In July New York is four hours behind UTC; on the 3rd it closed at 13:00, and on the 4th it did not open.
         let last = [(instant("2024-07-03T16:30:00Z"), instant("2024-07-03T17:00:00Z"))];
         assert_eq!(of(&hours, instant("2024-07-03T16:59:59Z")), last);
@@ -191,7 +197,7 @@ mod tests {
         assert_eq!(hours.of(instant("1950-01-03T17:00:00Z"), |_, _| ()), Belongs::NotCovered);
         assert_eq!(hours.next(last[0].0), None, "nothing is filled over night");
         assert_eq!(hours.open_from(instant("2024-07-03T15:00:00Z")), instant("2024-07-03T14:30:00Z"));
-        let days = Intervals::Trading { sessions, size: None };
+        let days = Intervals::Trading { exchange: "XNYS".to_string(), sessions, size: None };
         let third = (instant("2024-07-03T13:30:00Z"), instant("2024-07-03T17:00:00Z"));
         assert_eq!(of(&days, instant("2024-07-03T15:00:00Z")), [third]);
         let fifth = (instant("2024-07-05T13:30:00Z"), instant("2024-07-05T20:00:00Z"));

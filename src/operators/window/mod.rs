@@ -5,7 +5,10 @@
 //! appended, unless late ones revise (`late = "revise"`), each epoch shows how far it has come (`emit = "updates"`), or
 //! the rows that come in may be replaced and taken back themselves: then they are changes.
 
+mod choose;
+mod fill;
 mod groups;
+mod held;
 mod intervals;
 mod kept;
 mod run;
@@ -243,7 +246,7 @@ impl WindowSpec {
                 return None;
             }
         };
-        Some(Intervals::Trading { sessions: sessions?, size })
+        Some(Intervals::Trading { exchange: format!("{} {hours}", calendar.value), sessions: sessions?, size })
     }
 
     fn check(&self, input: &Edge, findings: &Findings) {
@@ -264,6 +267,11 @@ impl WindowSpec {
                 &self.empty.span,
                 "`empty` goes with rows that are only appended, and these may be taken back",
             );
+        }
+        if self.session.is_some() && (self.late.value == Late::Revise || self.emit == Emit::Updates) {
+            let message =
+                "a session is told of once, when it has ended: `revise` and `updates` go with intervals of a size";
+            findings.mistake(&self.span, message);
         }
         if self.session.is_some() && self.empty.value != Empty::Omit {
             findings.mistake(

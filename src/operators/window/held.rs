@@ -1,0 +1,87 @@
+//! What a window keeps between rows, and what is part of a checkpoint: groups, their aggregates, and rows that may be taken
+//! back.
+
+use super::groups::{Group, Groups};
+use super::kept::Kept;
+use crate::aggregates::{Accumulator, Entries};
+use crate::error::Result;
+use crate::state::{Reader, put_varint};
+
+/// What is part of a checkpoint.
+pub struct Held {
+    pub groups: Groups,
+    /// Of the aggregates, then of the last values that are carried on.
+    pub accumulators: Vec<Box<dyn Accumulator>>,
+    /// Set where rows may be replaced or taken back.
+    pub kept: Option<Kept>,
+    /// How many arguments each aggregate has.
+    pub arguments: Vec<usize>,
+}
+
+impl Held {
+    /// Computes a group anew from the rows that are kept.
+    pub fn aggregate_anew(&mut self, slot: u32) -> Result<()> {
+        let Some(kept) = &self.kept else { return Ok(()) };
+        let Group { key, start, end, .. } = *self.groups.at(slot);
+        let (places, arguments, corrected) = kept.within(key, start, end)?;
+        let rows: Vec<u32> = (0..places.len() as u32).collect();
+        let slots = vec![slot; places.len()];
+        let mut arguments = arguments.as_slice();
+        for (accumulator, count) in self.accumulators.iter_mut().zip(&self.arguments) {
+            let (own, rest) = arguments.split_at(*count);
+            accumulator.clear(slot);
+            accumulator.update(Entries { rows: &rows, slots: &slots, places: &places }, own);
+            arguments = rest;
+        }
+        let group = self.groups.at_mut(slot);
+        (group.rows, group.corrected) = (places.len() as u64, corrected);
+        Ok(())
+    }
+
+    /// Where the last interval of its key ended, up to this one, that had rows.
+    pub fn last_with_rows(&self, slot: u32) -> i64 {
+        let Group { key, start, .. } = *self.groups.at(slot);
+        let before = self.groups.of_key(key).iter().rev().map(|slot| self.groups.at(*slot));
+        let found = before.filter(|group| group.start <= start).find(|group| group.rows > 0);
+        found.map_or(i64::MIN, |group| group.end)
+    }
+
+    pub fn write(&self, key: u32, out: &mut Vec<u8>) {
+        if let Some(kept) = &self.kept {
+            kept.write(key, out);
+        }
+        for slot in self.groups.of_key(key) {
+            let group = self.groups.at(*slot);
+            out.extend_from_slice(&group.start.to_le_bytes());
+            out.extend_from_slice(&group.end.to_le_bytes());
+            put_varint(out, group.rows);
+            put_varint(out, group.corrections);
+            put_varint(out, group.corrected);
+            out.push(u8::from(group.closed) | u8::from(group.told) << 1);
+            self.accumulators.iter().for_each(|accumulator| accumulator.write(*slot, out));
+        }
+    }
+
+    pub fn read(&mut self, key: u32, mut value: &[u8], reach: i64) -> Result<()> {
+        if let Some(kept) = &mut self.kept {
+            value = kept.read(key, value)?;
+        }
+        while !value.is_empty() {
+            let mut reader = Reader(value);
+            let (start, end) = (reader.u64()? as i64, reader.u64()? as i64);
+            let (rows, corrections, corrected) = (reader.varint()?, reader.varint()?, reader.varint()?);
+            let flags = reader.u8()?;
+            let (closed, told) = (flags & 1 != 0, flags & 2 != 0);
+            let group = Group { key, start, end, rows, corrections, corrected, closed, told, ..Group::default() };
+            let slot = self.groups.open(group);
+            value = reader.0;
+            for accumulator in &mut self.accumulators {
+                value = accumulator.read(slot, value)?;
+            }
+            if closed {
+                self.groups.leaves_at(slot, end.saturating_add(reach));
+            }
+        }
+        Ok(())
+    }
+}
