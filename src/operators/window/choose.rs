@@ -26,6 +26,15 @@ pub struct Chosen {
     pub not_covered: Vec<usize>,
 }
 
+impl Chosen {
+    /// Leaves out what was to go to these groups, which are sorted.
+    fn leave_out(&mut self, groups: &[u32]) {
+        let stays = |(_, slot): &(u32, u32)| groups.binary_search(slot).is_err();
+        let entries = std::mem::take(&mut self.rows).into_iter().zip(std::mem::take(&mut self.slots));
+        (self.rows, self.slots) = entries.filter(stays).unzip();
+    }
+}
+
 impl Window {
     /// Numbers the keys of rows, which are about to change.
     pub(super) fn number_keys(&mut self, data: &RecordBatch) -> Result<()> {
@@ -91,6 +100,9 @@ impl Window {
     }
 
     fn enter(&mut self, row: usize, slot: u32, chosen: &mut Chosen) {
+        if self.held.groups.at(slot).rows == 0 {
+            self.carry_nothing(slot);
+        }
         let group = self.held.groups.at_mut(slot);
         if group.rows == 0 && group.closed && self.plan.fill.is_some() {
             self.filled_late.push(slot);
@@ -205,12 +217,15 @@ impl Window {
                 self.held.groups.at_mut(*slot).corrected += revision;
             }
         }
-        self.anew(&stale)
+        // They hold the rows that were added, too.
+        let anew = self.anew(&stale)?;
+        chosen.leave_out(&anew);
+        Ok(())
     }
 
     /// Computes the groups anew that hold these times of these keys, from the rows that are kept. With each comes how many
-    /// corrections a row had seen that was taken back, and its own.
-    fn anew(&mut self, stale: &[(u32, i64, u64)]) -> Result<()> {
+    /// corrections a row had seen that was taken back, and its own. Returns the groups, sorted.
+    fn anew(&mut self, stale: &[(u32, i64, u64)]) -> Result<Vec<u32>> {
         let mut groups = Vec::new();
         for (key, time, lost) in stale {
             self.plan.intervals.of(*time, |start, _| {
@@ -222,13 +237,13 @@ impl Window {
         }
         groups.sort_unstable();
         groups.dedup();
-        for slot in groups {
-            self.held.aggregate_anew(slot)?;
-            let group = self.held.groups.at_mut(slot);
+        for slot in &groups {
+            self.held.aggregate_anew(*slot)?;
+            let group = self.held.groups.at_mut(*slot);
             if !std::mem::replace(&mut group.changed, true) {
-                self.changed.push(slot);
+                self.changed.push(*slot);
             }
         }
-        Ok(())
+        Ok(groups)
     }
 }
