@@ -36,11 +36,14 @@ impl Window {
     fn fill(&mut self, slot: u32, passed: i64) -> Option<u32> {
         let Group { key, start, .. } = *self.held.groups.at(slot);
         let (next, end) = self.plan.intervals.next(start)?;
-        let since = next.saturating_sub(self.held.last_with_rows(slot));
         if let Some(there) = self.held.groups.find(key, next) {
-            return Some(there).filter(|there| self.held.groups.at(*there).rows == 0);
+            let is_empty = self.held.groups.at(there).rows == 0;
+            if is_empty {
+                self.carry(slot, there);
+            }
+            return Some(there).filter(|_| is_empty);
         }
-        if since >= self.plan.fill? {
+        if next.saturating_sub(self.held.groups.at(slot).last_end()) >= self.plan.fill? {
             return None;
         }
         let empty = self.open(key, next, end, end <= passed);
@@ -48,12 +51,19 @@ impl Window {
         Some(empty)
     }
 
-    /// Hands the last values of a group on to the one behind it.
+    /// Hands the last values of a group, and when they were, on to the one behind it.
     fn carry(&mut self, from: u32, to: u32) {
+        self.held.groups.at_mut(to).empty_since = self.held.groups.at(from).last_end();
         let aggregates = self.plan.formulas.calls.len();
         for accumulator in &mut self.held.accumulators[aggregates..] {
             accumulator.copy(from, to);
         }
+    }
+
+    /// A group gets a row: what is behind it goes on from its own values only, whether it was there before or not.
+    pub(super) fn carry_nothing(&mut self, slot: u32) {
+        let aggregates = self.plan.formulas.calls.len();
+        self.held.accumulators[aggregates..].iter_mut().for_each(|accumulator| accumulator.clear(slot));
     }
 
     /// The empty groups behind one that has changed go on from what it is now.

@@ -17,6 +17,8 @@ pub struct Group {
     pub corrections: u64,
     /// How many corrections its rows have seen themselves.
     pub corrected: u64,
+    /// Where it has no rows: the end of the last interval before it that had some.
+    pub empty_since: i64,
     /// Whether its end has passed.
     pub closed: bool,
     /// Whether it was emitted.
@@ -38,6 +40,13 @@ pub struct Groups {
     ends: BTreeMap<i64, Vec<u32>>,
     /// When they are forgotten.
     leave: BTreeMap<i64, Vec<u32>>,
+}
+
+impl Group {
+    /// The end of the last interval, up to this one, that had rows.
+    pub fn last_end(&self) -> i64 {
+        if self.rows > 0 { self.end } else { self.empty_since }
+    }
 }
 
 impl Groups {

@@ -38,14 +38,6 @@ impl Held {
         Ok(())
     }
 
-    /// Where the last interval of its key ended, up to this one, that had rows.
-    pub fn last_with_rows(&self, slot: u32) -> i64 {
-        let Group { key, start, .. } = *self.groups.at(slot);
-        let before = self.groups.of_key(key).iter().rev().map(|slot| self.groups.at(*slot));
-        let found = before.filter(|group| group.start <= start).find(|group| group.rows > 0);
-        found.map_or(i64::MIN, |group| group.end)
-    }
-
     pub fn write(&self, key: u32, out: &mut Vec<u8>) {
         if let Some(kept) = &self.kept {
             kept.write(key, out);
@@ -57,6 +49,7 @@ impl Held {
             put_varint(out, group.rows);
             put_varint(out, group.corrections);
             put_varint(out, group.corrected);
+            out.extend_from_slice(&group.empty_since.to_le_bytes());
             out.push(u8::from(group.closed) | u8::from(group.told) << 1);
             self.accumulators.iter().for_each(|accumulator| accumulator.write(*slot, out));
         }
@@ -70,10 +63,10 @@ impl Held {
             let mut reader = Reader(value);
             let (start, end) = (reader.u64()? as i64, reader.u64()? as i64);
             let (rows, corrections, corrected) = (reader.varint()?, reader.varint()?, reader.varint()?);
-            let flags = reader.u8()?;
+            let (empty_since, flags) = (reader.u64()? as i64, reader.u8()?);
             let (closed, told) = (flags & 1 != 0, flags & 2 != 0);
-            let group = Group { key, start, end, rows, corrections, corrected, closed, told, ..Group::default() };
-            let slot = self.groups.open(group);
+            let known = Group { key, start, end, rows, corrections, corrected, empty_since, ..Group::default() };
+            let slot = self.groups.open(Group { closed, told, ..known });
             value = reader.0;
             for accumulator in &mut self.accumulators {
                 value = accumulator.read(slot, value)?;
