@@ -7,7 +7,8 @@ A case is a folder of `cases/`: a dataflow file, its inputs, and under `expected
 file under the name the sink gives it (`totals.json`: what `tapeflow run --json` counts). Expected values come from
 others: indicators from TA-Lib, pandas and the formulas of Pine (see `talib/generate.py`), selections and filters from
 DuckDB, files from polars and PyArrow; what a handful of rows must give is written out. Nothing here is taken from our
-own code. The calls of an `indicators` node are read from the dataflow file, so that they are written once.
+own code. Windows are in `windows.py`. The calls of an `indicators` node are read from the dataflow file, so that they are
+written once.
 """
 
 import sys
@@ -20,8 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from oracles import SECOND, START, Folder, csv, epoch, generate, iso, lines, make_bars, make_ticks, plain, rows_of, sql
-
-CASES = {}
+from windows import CASES
 
 
 def case(function):
