@@ -110,7 +110,10 @@ impl Operator for Window {
             self.go_on_behind(slot);
             told.push(slot);
         }
-        self.tell(&told, out)?;
+        let groups = &self.held.groups;
+        let is_known = |slot: &u32| groups.at(*slot).told && !groups.at(*slot).changed;
+        let new: Vec<u32> = told.iter().copied().filter(|slot| !is_known(slot)).collect();
+        self.tell(&new, out)?;
         for slot in told {
             let end = self.held.groups.at(slot).end;
             let reach = end.saturating_add(self.plan.reach);

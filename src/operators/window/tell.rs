@@ -17,6 +17,7 @@ use super::run::Window;
 use crate::aggregates::Empty;
 use crate::batch::Rows;
 use crate::error::Result;
+use crate::formats::type_name;
 use crate::operators::Output;
 use crate::sources::{ORDER, SEQ, TIME};
 use crate::spec::{DELETE, INSERT, OP, REPLACE, REVISION, Refused, surviving};
@@ -126,7 +127,7 @@ impl Window {
                 let columns = self.given(&[group])?;
                 let fields = self.plan.formulas.schema.fields()[..self.plan.given].to_vec();
                 let data = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-                let reason = format!("{} is greater than {} holds", call.name(), call.data_type());
+                let reason = format!("{} is greater than {} holds", call.name(), type_name(call.data_type()));
                 out.refused.push(Refused { row: 0, data, reason });
             }
         }
