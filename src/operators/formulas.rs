@@ -15,8 +15,8 @@ use datafusion_sql::sqlparser::ast::{
 use crate::aggregates::{AGGREGATES, Accumulator, Aggregate, Empty, Planned, find};
 use crate::error::Result;
 use crate::formats::ColumnType;
-use crate::spec::expression::{Parsed, Scalar, compile, parse};
-use crate::spec::{At, Edge, Findings, Named};
+use crate::spec::expression::{Parsed, Scalar, compile, functions, parse};
+use crate::spec::{At, Edge, Findings, Named, did_you_mean};
 
 /// A call of an aggregate.
 pub struct Call {
@@ -90,6 +90,7 @@ impl Formulas {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let typed = columns.0.iter().zip(rests).map(|((name, text), rest)| {
             let rest = rest?;
+            check_calls(&rest, findings)?;
             hint_at_bare_columns(&rest, &schema, input, findings)?;
             let scalar = compile(&rest, &schema, findings)?;
             if ColumnType::of(scalar.field()).is_none() {
@@ -228,6 +229,24 @@ fn mentions(sql: &Sql, name: &str) -> bool {
         _ => ControlFlow::Continue(()),
     });
     found.is_break()
+}
+
+/// Whether all that is still called is a function of SQL.
+fn check_calls(rest: &Parsed, findings: &Findings) -> Option<()> {
+    let before = findings.len();
+    let _ = visit_expressions(&rest.sql, |sql| {
+        if let Sql::Function(call) = sql {
+            let name = call.name.to_string().to_lowercase();
+            if !functions().contains(&name.as_str()) {
+                let known = AGGREGATES.iter().map(|aggregate| aggregate.name).chain(functions());
+                let near = did_you_mean(&name, known);
+                let message = format!("there is no aggregate or function `{name}`{near}");
+                findings.mistake(&rest.place(call.name.span()), message);
+            }
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    (findings.len() == before).then_some(())
 }
 
 /// A column of the rows, which has many values in a group.

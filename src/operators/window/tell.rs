@@ -76,6 +76,9 @@ impl Window {
             (group.end, self.rank(group.key), group.start)
         };
         slots.sort_by_cached_key(order);
+        for slot in &slots {
+            self.held.groups.at_mut(*slot).changed = false;
+        }
         let slots = self.without_overflows(slots, out)?;
         if slots.is_empty() {
             return Ok(());
@@ -89,10 +92,14 @@ impl Window {
                 .map(|(_, scalar)| Ok(finite(scalar.evaluate(data)?)))
                 .collect::<Result<Vec<_>>>()
         };
+        let before = out.refused.len();
         if let Some((data, columns)) = surviving(data, &mut out.refused, formulas)? {
             out.rows.push(Rows { data: assemble(&plan, &data, columns)?, source: self.node });
         }
-        self.told(&slots);
+        // Nobody has seen what was refused.
+        let refused = |at: &usize| out.refused[before..].iter().any(|refused| refused.row == *at);
+        let told: Vec<u32> = (0..slots.len()).filter(|at| !refused(at)).map(|at| slots[at]).collect();
+        self.told(&told);
         Ok(())
     }
 
@@ -110,11 +117,8 @@ impl Window {
     fn told(&mut self, slots: &[u32]) {
         for slot in slots {
             let group = self.held.groups.at_mut(*slot);
-            (group.told, group.changed) = (true, false);
-            if group.rows == 0 && self.plan.fill.is_none() {
-                // It was taken back as a whole; another row makes a new one.
-                group.told = false;
-            }
+            // One that was taken back as a whole is gone: another row makes a new one.
+            group.told = group.rows > 0 || self.plan.fill.is_some();
         }
     }
 
