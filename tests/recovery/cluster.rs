@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use super::alerts;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
+use super::{alerts, windows};
 use crate::support::cluster::{Cluster, wait_until};
 
 pub fn start(seed: u64, processes: usize, workers: usize) -> Cluster {
@@ -32,7 +32,9 @@ pub fn check(cluster: &Cluster, seed: u64) {
         let some: Vec<&String> = wrong.iter().take(5).collect();
         assert!(wrong.is_empty(), "seed {seed}: {} differences in {name}: {some:#?}", wrong.len());
     }
-    let wrong = alerts::differences(&trades(seed), folder);
+    let trades = trades(seed);
+    let mut wrong = alerts::differences(&trades, folder);
+    wrong.extend(windows::differences(&trades, folder));
     assert!(wrong.is_empty(), "seed {seed}: {} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

@@ -78,6 +78,80 @@ pub const OPERATORS: &str = r#"
         type = "select"
         input = "means"
         select = ["n", "symbol", "sma_5", "rsi_14", "obv"]
+        [operators.bars]
+        type = "window"
+        input = "real"
+        tumbling = "100ms"
+        late = "side_output"
+        [operators.bars.columns]
+        open = "first(price)"
+        high = "max(price)"
+        low = "min(price)"
+        close = "last(price)"
+        volume = "sum(volume)"
+        trades = "count(*)"
+        [operators.revised]
+        type = "window"
+        input = "real"
+        tumbling = "100ms"
+        late = "revise"
+        revise_for = "150ms"
+        [operators.revised.columns]
+        open = "first(price)"
+        high = "max(price)"
+        low = "min(price)"
+        close = "last(price)"
+        volume = "sum(volume)"
+        trades = "count(*)"
+        [operators.trend]
+        type = "indicators"
+        input = "revised"
+        emit = "all"
+        columns = { sma_5 = "sma(close, 5)", rsi_14 = "rsi(close, 14)", obv = "obv(close, volume)" }
+        [operators.surges]
+        type = "alert"
+        input = "revised"
+        when = "volume > 3000"
+"#;
+
+/// Everything that is appended, into folders of files.
+pub const FOLDERS: &str = r#"
+        [sinks.lines]
+        type = "file"
+        input = "few"
+        path = "lines/"
+        [sinks.alerts]
+        type = "file"
+        input = ["swings", "swings.resolved"]
+        path = "alerts/"
+        [sinks.late]
+        type = "file"
+        input = "bars.late"
+        path = "late/"
+        [sinks.lake]
+        type = "parquet"
+        input = "few"
+        path = "lake/"
+"#;
+
+/// All windows, and what is computed of them, into files.
+pub const WINDOWS: &str = r#"
+        [sinks.written_bars]
+        type = "file"
+        input = "bars"
+        path = "bars.jsonl"
+        [sinks.written_revised]
+        type = "file"
+        input = "revised"
+        path = "revised.jsonl"
+        [sinks.written_trend]
+        type = "file"
+        input = "trend"
+        path = "trend.jsonl"
+        [sinks.written_surges]
+        type = "file"
+        input = "surges"
+        path = "surges.jsonl"
 "#;
 
 /// A dataflow of all operators over a file. It takes six seconds.
@@ -97,18 +171,8 @@ pub fn flow(checkpoint: &str) -> String {
         lateness = "20ms"
         speed = 1
         {OPERATORS}
-        [sinks.lines]
-        type = "file"
-        input = "few"
-        path = "lines/"
-        [sinks.alerts]
-        type = "file"
-        input = ["swings", "swings.resolved"]
-        path = "alerts/"
-        [sinks.lake]
-        type = "parquet"
-        input = "few"
-        path = "lake/"
+        {FOLDERS}
+        {WINDOWS}
         "#
     )
 }

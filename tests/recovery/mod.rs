@@ -1,7 +1,7 @@
 //! Jobs that are killed again and again give what an undisturbed run gives: every row once, with the values that a
 //! recomputation finds which shares no code with tapeflow.
 
-mod alerts;
+pub mod alerts;
 mod alone;
 mod away;
 mod changes;
@@ -11,6 +11,7 @@ pub mod market;
 mod rescale;
 mod restarts;
 mod savepoints;
+pub mod windows;
 
 use std::time::Duration;
 

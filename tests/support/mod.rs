@@ -1,5 +1,6 @@
 //! What the tests share: a folder of their own, the program run in it, rows compared.
 
+pub mod bars;
 pub mod cluster;
 pub mod naive;
 pub mod running;

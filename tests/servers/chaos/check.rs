@@ -74,7 +74,8 @@ impl Check<'_> {
     }
 }
 
-fn shortened(output: &str, mut wrong: Vec<String>) -> Vec<String> {
+/// The first of many differences, and how many there are.
+pub fn shortened(output: &str, mut wrong: Vec<String>) -> Vec<String> {
     let all = wrong.len();
     wrong.truncate(TOLD);
     if all > TOLD {

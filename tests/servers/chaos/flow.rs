@@ -6,19 +6,20 @@ use std::time::Duration;
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use crate::recovery::market::{OPERATORS, TRADES, Trade, Values};
+use crate::recovery::market::{FOLDERS, OPERATORS, TRADES, Trade, Values};
 use crate::support::running::Running;
 
 pub const SYMBOLS: u64 = 200;
 pub const PARTITIONS: i32 = 6;
 const START: i64 = 1_700_000_000_000_000;
 
-/// The trade with the number `n`: the same whenever it is asked for.
+/// The trade with the number `n`: the same whenever it is asked for. One in sixteen comes late, by up to 0.4 s.
 pub fn trade(seed: u64, n: u64) -> Trade {
     let bits = random(seed, n);
     let price = 90.0 + (bits >> 40) as f64 / 1_000_000.0;
     let symbol = format!("S{}", bits % SYMBOLS);
-    Trade { symbol, time: START + n as i64 * 100, price, volume: (bits >> 20 & 1023) as i64 + 1 }
+    let late = if bits >> 30 & 15 == 0 { (bits >> 34 & 4095) as i64 } else { 0 };
+    Trade { symbol, time: START + (n as i64 - late) * 100, price, volume: (bits >> 20 & 1023) as i64 + 1 }
 }
 
 /// Which symbol the trade with the number `n` is of.
@@ -50,17 +51,32 @@ pub struct Places {
     pub job: String,
     pub brokers: String,
     pub cassandra: String,
-    pub source: String,
-    pub sink: String,
 }
 
-/// Of the table, which has the name of the job.
+/// The topics of a job: that of the source, and what comes out.
+pub const TOPICS: [&str; 5] = ["trades", "few", "bars", "revised", "surges"];
+/// Its tables.
+pub const TABLES: [&str; 4] = ["few", "bars", "revised", "trend"];
+/// Where they are.
 pub const KEYSPACE: &str = "chaos";
+
+impl Places {
+    /// The full name of one of the [`TOPICS`].
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}-{name}", self.job)
+    }
+
+    /// The full name of one of the [`TABLES`].
+    pub fn table(&self, name: &str) -> String {
+        format!("{}_{name}", self.job)
+    }
+}
 
 /// All operators, and every sink that promises each row once.
 pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
-    let Places { job, brokers, cassandra, source, sink } = places;
+    let Places { job, brokers, cassandra } = places;
     let checkpoint = humantime::format_duration(checkpoint);
+    let tables: String = ["bars", "revised", "trend"].iter().map(|node| table_of_windows(job, node)).collect();
     format!(
         r#"
         version = 1
@@ -76,29 +92,51 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         create = true
         [sources.trades]
         type = "kafka"
-        topic = "{source}"
+        topic = "{job}-trades"
+        lateness = "20ms"
         {TRADES}
         {OPERATORS}
         [sinks.topic]
         type = "kafka"
         input = "few"
-        topic = "{sink}"
+        topic = "{job}-few"
         guarantee = "exactly_once"
+        [sinks.topic_of_bars]
+        type = "kafka"
+        input = "bars"
+        topic = "{job}-bars"
+        guarantee = "exactly_once"
+        [sinks.changelog]
+        type = "kafka"
+        input = "revised"
+        topic = "{job}-revised"
+        [sinks.changelog_of_surges]
+        type = "kafka"
+        input = "surges"
+        topic = "{job}-surges"
         [sinks.table]
         type = "cassandra"
         input = "few"
-        table = "{job}"
+        table = "{job}_few"
         partition_key = "symbol"
         clustering_key = ["n"]
         on_conflict = "last"
-        [sinks.lines]
-        type = "file"
-        input = "few"
-        path = "lines/"
-        [sinks.lake]
-        type = "parquet"
-        input = "few"
-        path = "lake/"
+        {FOLDERS}
+        {tables}
+        "#
+    )
+}
+
+/// A table of rows that are known by their symbol and their interval.
+fn table_of_windows(job: &str, node: &str) -> String {
+    format!(
+        r#"
+        [sinks.table_of_{node}]
+        type = "cassandra"
+        input = "{node}"
+        table = "{job}_{node}"
+        partition_key = "symbol"
+        clustering_key = ["start"]
         "#
     )
 }

@@ -22,6 +22,7 @@ mod switch;
 mod table;
 mod tail;
 mod topics;
+mod windows;
 
 use std::path::Path;
 use std::thread::scope;

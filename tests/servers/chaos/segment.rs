@@ -11,16 +11,17 @@ use super::aim::{Aim, Moment};
 use super::check::Check;
 use super::disk::Disk;
 use super::faults::Kind;
-use super::flow::{PARTITIONS, Places, dataflow, expected};
+use super::flow::{PARTITIONS, Places, TABLES, TOPICS, dataflow, expected};
 use super::janitor::keeps;
 use super::network::Network;
 use super::produce::Producing;
 use super::report::{Landed, say};
 use super::server::Server;
 use super::settings::Settings;
-use super::table::Table;
+use super::table::Stored;
 use super::tail::{Tail, consumer};
 use super::topics::Topics;
+use super::windows;
 use crate::recovery::market::{rows_of_lake, rows_of_lines};
 use crate::support::cluster::Cluster;
 
@@ -102,21 +103,15 @@ impl<'a> Segment<'a> {
         let disk = settings.disk.then(|| Disk::mount(&state).expect("it was mounted before"));
         let job = format!("chaos_{number}");
         let brokers = servers.kafka.address();
-        let places = Places {
-            brokers: brokers.clone(),
-            cassandra: servers.cassandra.address(),
-            source: format!("{job}-trades"),
-            sink: format!("{job}-few"),
-            job,
-        };
-        Topics::of(&brokers).make(&[&places.source, &places.sink], PARTITIONS);
+        let places = Places { brokers: brokers.clone(), cassandra: servers.cassandra.address(), job };
+        Topics::of(&brokers).make(&TOPICS.map(|name| places.topic(name)), PARTITIONS);
         cluster.file("flow.toml", &dataflow(&places, settings.checkpoint));
         (0..PROCESSES).for_each(|index| cluster.launch(index));
         cluster.wait_ready();
         cluster.cli(0, &["submit", "flow.toml"]).with(0);
         Segment {
-            producing: Producing::start(&brokers, &places.source, seed, settings.rate),
-            tail: Tail::start(&brokers, &places.sink),
+            producing: Producing::start(&brokers, &places.topic("trades"), seed, settings.rate),
+            tail: Tail::start(&brokers, &places.topic("few")),
             aim: Aim::start(&state, &places.job),
             random: StdRng::seed_from_u64(seed),
             servers,
@@ -263,13 +258,18 @@ impl<'a> Segment<'a> {
         Outcome { landed, rows, checkpoints, restarts: self.restarts, wrong }
     }
 
-    /// Waits until all rows are in the topic, or none comes any more.
+    /// Waits until all rows are in the topic, or none comes any more; and for a checkpoint, by which also what waits for
+    /// event time has come.
     fn drain(&mut self, rows: u64) {
         let (mut count, mut since) = (0, Instant::now());
         while (count as u64) < rows && since.elapsed() < DRAINED {
             if self.tail.count() > count {
                 (count, since) = (self.tail.count(), Instant::now());
             }
+            self.wait(Duration::from_millis(10));
+        }
+        let drained = Instant::now();
+        while self.aim.completed_after(drained + self.settings.checkpoint).is_none() && drained.elapsed() < DRAINED {
             self.wait(Duration::from_millis(10));
         }
     }
@@ -283,17 +283,18 @@ impl<'a> Segment<'a> {
         while hidden() && began.elapsed() < DRAINED {
             self.wait(Duration::from_millis(10));
         }
-        let Places { brokers, cassandra, source, sink, job } = &self.places;
+        let Places { brokers, cassandra, .. } = &self.places;
         let expected = expected(self.seed, rows);
         let check = Check { seed: self.seed, expected: &expected };
-        let table = Table { server: cassandra, name: job };
-        let mut wrong = check.input(&consumer(brokers, source));
+        let table = |name: &str| Stored { server: cassandra, name: self.places.table(name) };
+        let mut wrong = check.input(&consumer(brokers, &self.places.topic("trades")));
         wrong.extend(check.rows("the topic", true, &self.tail.end()));
         wrong.extend(check.rows("the lines", true, &rows_of_lines(&folder.join("lines"))));
         wrong.extend(check.rows("the lake", false, &rows_of_lake(&folder.join("lake"))));
-        wrong.extend(check.rows("the table", true, &table.rows()));
-        table.remove();
-        Topics::of(brokers).remove(&[source, sink]);
+        wrong.extend(check.rows("the table", true, &table("few").rows()));
+        wrong.extend(windows::wrong(&self.places, self.seed, rows, &folder));
+        TABLES.iter().for_each(|name| table(name).remove());
+        Topics::of(brokers).remove(&TOPICS.map(|name| self.places.topic(name)));
         wrong
     }
 }

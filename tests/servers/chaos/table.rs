@@ -1,4 +1,4 @@
-//! The table that the job writes, read by the bare driver.
+//! The tables that the job writes, read by the bare driver.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use scylla::client::session_builder::SessionBuilder;
 
 use super::flow::{KEYSPACE, SYMBOLS};
 use crate::recovery::market::{COLUMNS, Values};
+use crate::support::Row;
 
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A table in the keyspace of the runs.
-pub struct Table<'a> {
+pub struct Stored<'a> {
     pub server: &'a str,
-    pub name: &'a str,
+    pub name: String,
 }
 
-impl Table<'_> {
+impl Stored<'_> {
     /// All its rows, each symbol's in the order of the key.
     pub fn rows(&self) -> Vec<(i64, Values)> {
         let columns = COLUMNS.join(", ");
@@ -34,6 +35,17 @@ impl Table<'_> {
                 rows.extend(of_symbol.try_collect::<Vec<_>>().await.expect("rows"));
             }
             rows
+        })
+    }
+
+    /// All its rows with some of their columns, in any order.
+    pub fn all(&self, columns: &[&str]) -> Vec<Row> {
+        let query = format!("SELECT JSON {} FROM {KEYSPACE}.{}", columns.join(", "), self.name);
+        runtime().block_on(async {
+            let pages = self.session().await.query_iter(query, ()).await.expect("rows");
+            let rows = pages.rows_stream::<(String,)>().expect("typed");
+            let rows = rows.map_ok(|(row,)| serde_json::from_str(&row).expect("JSON"));
+            rows.try_collect().await.expect("rows")
         })
     }
 

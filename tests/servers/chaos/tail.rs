@@ -114,7 +114,7 @@ pub fn consumer(brokers: &str, topic: &str) -> BaseConsumer {
         .set("group.id", "chaos")
         .set("isolation.level", "read_committed")
         .set("enable.auto.commit", "false")
-        .set("enable.partition.eof", "false")
+        .set("enable.partition.eof", "true")
         .set("reconnect.backoff.max.ms", "500")
         .create()
         .expect("a consumer");
