@@ -15,7 +15,7 @@ use datafusion_sql::sqlparser::ast::{
 use crate::aggregates::{AGGREGATES, Accumulator, Aggregate, Empty, Planned, find};
 use crate::error::Result;
 use crate::formats::ColumnType;
-use crate::spec::expression::{Parsed, Scalar, compile, functions, parse};
+use crate::spec::expression::{Parsed, Scalar, compile, functions, is_function, parse};
 use crate::spec::{At, Edge, Findings, Named, did_you_mean};
 
 /// A call of an aggregate.
@@ -237,7 +237,7 @@ fn check_calls(rest: &Parsed, findings: &Findings) -> Option<()> {
     let _ = visit_expressions(&rest.sql, |sql| {
         if let Sql::Function(call) = sql {
             let name = call.name.to_string().to_lowercase();
-            if !functions().contains(&name.as_str()) {
+            if !is_function(&name) {
                 let known = AGGREGATES.iter().map(|aggregate| aggregate.name).chain(functions());
                 let near = did_you_mean(&name, known);
                 let message = format!("there is no aggregate or function `{name}`{near}");

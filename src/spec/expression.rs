@@ -259,6 +259,11 @@ static FUNCTIONS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     datafusion_functions::all_default_functions().into_iter().flat_map(named).collect()
 });
 
+/// Whether there is an SQL function of this name, also one that may not be called here.
+pub fn is_function(name: &str) -> bool {
+    FUNCTIONS.contains_key(name)
+}
+
 /// The names of the SQL functions there are, sorted.
 pub fn functions() -> Vec<&'static str> {
     let mut names: Vec<&str> = FUNCTIONS.keys().map(String::as_str).filter(|name| !is_impure(name)).collect();
