@@ -75,7 +75,7 @@ impl Windows {
 }
 
 /// What rows that replace and delete one another come to.
-fn table(changes: &[Row], columns: &[&str]) -> Table {
+pub fn table(changes: &[Row], columns: &[&str]) -> Table {
     let mut table = Table::new();
     for row in changes {
         match row["__op"].as_str() {

@@ -10,6 +10,7 @@ mod exactly_once;
 mod gaps;
 mod idle;
 mod kafka;
+mod late;
 mod options;
 mod recovery;
 mod secrets;

@@ -114,6 +114,12 @@ impl Bars {
         }
     }
 
+    /// A partition that was idle was given up to this event time, in microseconds.
+    pub fn give(&mut self, partition: i32, time: i64) {
+        let watermark = self.watermarks.entry(partition).or_insert(i64::MIN);
+        *watermark = time.max(*watermark);
+    }
+
     /// How far event time has come in all partitions, in microseconds.
     pub fn passed(&self) -> i64 {
         self.watermarks.values().copied().min().unwrap_or(i64::MIN)
