@@ -124,8 +124,8 @@ impl Groups {
         self.free.push(slot);
     }
 
-    /// The next group that has ended by `watermark`, the first one first: it is closed.
-    pub fn close_next(&mut self, watermark: i64) -> Option<u32> {
+    /// The next group that has ended by `watermark` and is to be closed, the first one first; each is told once.
+    pub fn next_ended(&mut self, watermark: i64) -> Option<u32> {
         loop {
             let mut first = self.ends.first_entry().filter(|entry| *entry.key() <= watermark)?;
             let end = *first.key();
@@ -133,9 +133,8 @@ impl Groups {
                 first.remove();
                 continue;
             };
-            let group = &mut self.slots[slot as usize];
+            let group = &self.slots[slot as usize];
             if group.used && !group.closed && group.end == end {
-                group.closed = true;
                 return Some(slot);
             }
         }

@@ -101,8 +101,9 @@ impl Operator for Window {
     fn watermark(&mut self, time: i64, out: &mut Output) -> Result<i64> {
         self.passed = time;
         let mut told = Vec::new();
-        while let Some(slot) = self.held.groups.close_next(time) {
+        while let Some(slot) = self.held.groups.next_ended(time) {
             self.touch(slot);
+            self.held.groups.at_mut(slot).closed = true;
             if self.is_behind_all(slot) {
                 self.forget(slot);
                 continue;

@@ -173,7 +173,7 @@ fn run(subject: &Subject, epochs: &[(Vec<Tick>, i64)], rng: &mut StdRng) -> (Tab
     let (mut operator, mut table, mut revisions) = (subject.build(), Table::new(), BTreeMap::new());
     let (mut late, mut passed) = (Vec::new(), i64::MIN);
     let mut kept: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-    for (ticks, watermark) in epochs {
+    for (number, (ticks, watermark)) in epochs.iter().enumerate() {
         let mut out = Output::default();
         let middle = rng.random_range(0..=ticks.len());
         for part in [&ticks[..middle], &ticks[middle..]].into_iter().filter(|part| !part.is_empty()) {
@@ -195,6 +195,15 @@ fn run(subject: &Subject, epochs: &[(Vec<Tick>, i64)], rng: &mut StdRng) -> (Tab
         }
         if rng.random_ratio(1, 4) {
             operator.begin_snapshot(rng.random());
+            // The next epoch comes meanwhile, and is not part of it; it comes once more behind the restart.
+            if let Some((ticks, watermark)) = epochs.get(number + 1) {
+                let mut lost = Output::default();
+                if !ticks.is_empty() {
+                    operator.rows(batch(subject.input(), ticks), &mut lost).expect("rows");
+                }
+                operator.watermark(passed.max(*watermark), &mut lost).expect("a watermark");
+                operator.end_of_epoch(&mut lost).expect("the end of an epoch");
+            }
             let draft = loop {
                 if let Some(draft) = operator.snapshot(1).expect("state") {
                     break draft;
