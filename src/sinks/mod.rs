@@ -16,6 +16,7 @@ mod file;
 mod kafka;
 mod parquet;
 mod parts;
+mod progress;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

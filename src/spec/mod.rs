@@ -14,7 +14,7 @@ mod template;
 mod values;
 
 pub use explain::{Format, explain};
-pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
+pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, Secret, expected};
 pub use masks::masked;
 pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest};
 pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedNode, Port, Role};
