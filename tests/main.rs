@@ -5,6 +5,7 @@
 mod cli;
 mod cluster;
 mod coverage;
+mod delivery;
 mod fuzz_decode;
 mod golden;
 mod odd_files;

@@ -1,9 +1,7 @@
 //! The columns that a sink writes: what `select` says, else all that are not hidden.
 
-use arrow::datatypes::SchemaRef;
-
 use crate::spec::expression::Scalar;
-use crate::spec::{At, Check, Edge, Fields, Projection, Select};
+use crate::spec::{At, Check, Edge, Fields, Projection, Select, Span};
 
 /// `select`, as written.
 pub struct ColumnsSpec {
@@ -17,15 +15,21 @@ impl ColumnsSpec {
         ColumnsSpec { select: fields.get("select", doc).optional() }
     }
 
+    /// Where `select` stands, if it is given.
+    pub fn place(&self) -> Option<&Span> {
+        self.select.as_ref().map(|select| &select.span)
+    }
+
     /// How the written rows are made of those of `input`.
     pub fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
         match &self.select {
             Some(select) => select.compile(&input.schema, check.findings).map(Projection::new),
-            None => Some(visible(&input.schema, input.visible)),
+            None => Some(visible(input)),
         }
     }
 }
 
-fn visible(schema: &SchemaRef, count: usize) -> Projection {
-    Projection::new((0..count).map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
+/// All columns that are not hidden.
+pub fn visible(Edge { schema, visible, .. }: &Edge) -> Projection {
+    Projection::new((0..*visible).map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
 }

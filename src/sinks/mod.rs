@@ -10,6 +10,7 @@ mod columns;
 mod console;
 pub mod dead_letters;
 pub mod dead_letters_kafka;
+mod delivery;
 mod discard;
 pub mod drain;
 mod file;
@@ -17,6 +18,7 @@ mod kafka;
 mod parquet;
 mod parts;
 mod progress;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
     ("file", "JSON lines or CSV", file::read),
     ("kafka", "messages of a topic", kafka::read),
     ("parquet", "Parquet files in a folder", parquet::read),
+    ("webhook", "a POST for each row", webhook::read),
 ];
 
 /// A sink, as written.

@@ -11,6 +11,7 @@ mod read;
 pub mod schema;
 mod select;
 mod template;
+mod url;
 mod values;
 
 pub use explain::{Format, explain};
@@ -21,4 +22,5 @@ pub use plan::{Check, DELETE, Edge, EdgeKind, Input, JobPlan, OP, Plan, PlannedN
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
 pub use template::{Part, Template, split};
+pub use url::Url;
 pub use values::{Size, nanoseconds};
