@@ -15,7 +15,7 @@ use crate::golden::{cases, files_below};
 use crate::support::repository;
 
 /// Kinds of nodes that the golden cases cannot run: `tests/servers` and `tests/delivery` name them.
-const NEEDS_A_SERVER: &[&str] = &["cassandra", "kafka", "webhook"];
+const NEEDS_A_SERVER: &[&str] = &["cassandra", "email", "kafka", "webhook"];
 
 /// The dataflow files of all cases.
 struct Flows(Vec<Table>);

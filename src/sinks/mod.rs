@@ -13,6 +13,7 @@ pub mod dead_letters_kafka;
 mod delivery;
 mod discard;
 pub mod drain;
+mod email;
 mod file;
 mod kafka;
 mod parquet;
@@ -40,6 +41,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
     ("cassandra", "a table in Cassandra or Scylla", cassandra::read),
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
+    ("email", "mails that tell of rows", email::read),
     ("file", "JSON lines or CSV", file::read),
     ("kafka", "messages of a topic", kafka::read),
     ("parquet", "Parquet files in a folder", parquet::read),

@@ -1,6 +1,9 @@
 //! Sinks that tell a server of rows, against real little servers that fail as servers do.
 
+mod email;
 mod http;
+mod secrets;
+mod smtp;
 mod webhook;
 
 use std::collections::BTreeMap;

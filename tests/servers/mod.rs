@@ -12,6 +12,6 @@ mod idle;
 mod kafka;
 mod options;
 mod recovery;
-mod secrets;
+pub mod secrets;
 mod topics;
 mod validate;
