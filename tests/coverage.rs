@@ -14,8 +14,8 @@ use toml::{Table, Value};
 use crate::golden::{cases, files_below};
 use crate::support::repository;
 
-/// Kinds of nodes that the golden cases cannot run: `tests/servers` names them.
-const NEEDS_A_SERVER: &[&str] = &["kafka", "cassandra"];
+/// Kinds of nodes that the golden cases cannot run: `tests/servers` and `tests/delivery` name them.
+const NEEDS_A_SERVER: &[&str] = &["cassandra", "email", "kafka", "webhook"];
 
 /// The dataflow files of all cases.
 struct Flows(Vec<Table>);
@@ -46,7 +46,8 @@ impl Flows {
 
 fn server_tests() -> String {
     // The dataflow files of the repository are run by them.
-    let folders = ["tests/servers", "dataflows"].map(|folder| files_below(&repository().join(folder)));
+    let folders =
+        ["tests/servers", "tests/delivery", "dataflows"].map(|folder| files_below(&repository().join(folder)));
     folders.iter().flatten().filter_map(|path| fs::read_to_string(path).ok()).collect()
 }
 
@@ -69,7 +70,9 @@ fn every_node_key_and_word_is_tried() {
             for (key, schema) in keys {
                 let what = format!("{role}: {kind}: {key}");
                 if NEEDS_A_SERVER.contains(&kind) {
-                    let tested = repository().join(format!("tests/servers/{kind}.rs")).exists();
+                    let folders = ["tests/servers", "tests/delivery"].into_iter();
+                    let tested = folders.map(|folder| repository().join(folder).join(format!("{kind}.rs")));
+                    let tested = tested.into_iter().any(|file| file.exists());
                     let written = [format!("{key} ="), format!("{key}=")];
                     let tried = !tested || written.iter().any(|key| servers.contains(key));
                     untried.extend((!tried).then_some(what));

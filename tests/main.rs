@@ -6,6 +6,7 @@ mod calendars;
 mod cli;
 mod cluster;
 mod coverage;
+mod delivery;
 mod fuzz_decode;
 mod golden;
 mod odd_files;

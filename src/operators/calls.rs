@@ -107,9 +107,13 @@ impl Checker<'_> {
     }
 }
 
-/// The arguments of a call, where they are plain expressions.
+/// The arguments of a call, where they are plain expressions and nothing else is said.
 pub fn arguments_of(call: &SqlCall) -> Option<Vec<&Sql>> {
     let FunctionArguments::List(list) = &call.args else { return None };
+    let more = call.over.is_some() || call.filter.is_some() || !call.within_group.is_empty();
+    if more || list.duplicate_treatment.is_some() || !list.clauses.is_empty() {
+        return None;
+    }
     let plain = |argument| match argument {
         &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref sql)) => Some(sql),
         _ => None,

@@ -1,9 +1,7 @@
 //! The columns that a sink writes: what `select` says, else all that are not hidden.
 
-use arrow::datatypes::SchemaRef;
-
 use crate::spec::expression::Scalar;
-use crate::spec::{At, Check, Edge, EdgeKind, Fields, OP, Projection, Select};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, OP, Projection, Select, Span};
 
 /// `select`, as written.
 pub struct ColumnsSpec {
@@ -17,18 +15,23 @@ impl ColumnsSpec {
         ColumnsSpec { select: fields.get("select", doc).optional() }
     }
 
+    /// Where `select` stands, if it is given.
+    pub fn place(&self) -> Option<&Span> {
+        self.select.as_ref().map(|select| &select.span)
+    }
+
     /// How the written rows are made of those of `input`.
     pub fn plan(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
         match &self.select {
             Some(select) => select.compile(&input.schema, check.findings).map(Projection::new),
-            None => Some(columns(&input.schema, 0..input.visible)),
+            None => Some(visible(input)),
         }
     }
 
     /// The same for a sink that does what [`OP`] says, rather than write it down.
     pub fn plan_without_op(&self, input: &Edge, check: &Check<'_>) -> Option<Projection> {
         match op_of(input).filter(|_| self.select.is_none()) {
-            Some(op) => Some(columns(&input.schema, (0..input.visible).filter(|at| *at != op))),
+            Some(op) => Some(columns(input, (0..input.visible).filter(|at| *at != op))),
             None => self.plan(input, check),
         }
     }
@@ -39,6 +42,11 @@ pub fn op_of(input: &Edge) -> Option<usize> {
     input.position(OP).filter(|_| input.kind == EdgeKind::Changes)
 }
 
-fn columns(schema: &SchemaRef, which: impl Iterator<Item = usize>) -> Projection {
+/// All columns that are not hidden.
+pub fn visible(input: &Edge) -> Projection {
+    columns(input, 0..input.visible)
+}
+
+fn columns(Edge { schema, .. }: &Edge, which: impl Iterator<Item = usize>) -> Projection {
     Projection::new(which.map(|at| (schema.field(at).clone(), Scalar::column(schema, at))).collect())
 }

@@ -178,8 +178,13 @@ pub struct Refusals {
 impl Refusals {
     /// The same for a row that has no record of its own any more.
     pub fn refuse_row(&self, refused: &Refused) -> Result<()> {
+        self.refuse_json(&json_line(&refused.data, 0), &refused.reason)
+    }
+
+    /// The same for a row that is JSON already.
+    pub fn refuse_json(&self, row: &str, reason: &str) -> Result<()> {
         let place = Place { topic: &self.node, partition: -1, offset: -1, timestamp: None };
-        self.refuse(&place, None, Some(json_line(&refused.data, 0).as_bytes()), &refused.reason)
+        self.refuse(&place, None, Some(row.as_bytes()), reason)
     }
 
     /// Keeps, counts or fails, as the node's `on_error` says.

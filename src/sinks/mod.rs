@@ -10,12 +10,16 @@ mod columns;
 mod console;
 pub mod dead_letters;
 pub mod dead_letters_kafka;
+mod delivery;
 mod discard;
 pub mod drain;
+mod email;
 mod file;
 mod kafka;
 mod parquet;
 mod parts;
+mod progress;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,9 +41,11 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn SinkSpec>)] = &[
     ("cassandra", "a table in Cassandra or Scylla", cassandra::read),
     ("console", "a live table in a terminal, JSON lines elsewhere", console::read),
     ("discard", "counts rows", discard::read),
+    ("email", "mails that tell of rows", email::read),
     ("file", "JSON lines or CSV", file::read),
     ("kafka", "messages of a topic", kafka::read),
     ("parquet", "Parquet files in a folder", parquet::read),
+    ("webhook", "a POST for each row", webhook::read),
 ];
 
 /// A sink, as written.

@@ -4,6 +4,8 @@
 //! mistake with its place, and reading goes on, so that all mistakes come at once. The same calls, made on no
 //! table at all, describe the format for editors (`spec::schema`).
 
+use std::fmt;
+
 use serde_json::{Value as Json, json};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -211,6 +213,32 @@ pub struct Addresses(pub String);
 impl FromToml for Addresses {
     fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
         text(value, findings, true).map(Addresses)
+    }
+    fn schema() -> Json {
+        String::schema()
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Default, PartialEq)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl FromToml for Secret {
+    fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
+        match value.get_ref() {
+            DeValue::String(_) => String::from_toml(value, findings).map(Secret),
+            // What was found instead is not told: it may be the secret itself.
+            _ => {
+                findings.mistake(&value.span(), "expected a text");
+                None
+            }
+        }
     }
     fn schema() -> Json {
         String::schema()

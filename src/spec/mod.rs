@@ -11,10 +11,11 @@ mod read;
 pub mod schema;
 mod select;
 mod template;
+mod url;
 mod values;
 
 pub use explain::{Format, explain};
-pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, expected};
+pub use fields::{Addresses, Field, Fields, FromToml, Named, OneOrMany, Raw, Secret, expected};
 pub use masks::masked;
 pub use mistakes::{At, Findings, Mistake, Mistakes, Span, did_you_mean, nearest};
 pub use plan::{
@@ -23,4 +24,5 @@ pub use plan::{
 pub use read::{DeadLettersTo, Files, JobSpec, NodeSpec, Spec, TestSpec};
 pub use select::{Projection, Refused, Select, surviving};
 pub use template::{Part, Template, split};
+pub use url::Url;
 pub use values::{Size, nanoseconds};

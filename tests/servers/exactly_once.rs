@@ -190,6 +190,49 @@ fn no_row_is_lost_or_repeated_by_kills() {
     assert_means(by_symbol(rows), &expected_means(&messages));
 }
 
+/// Alerts of ticks, by symbol and price: what fires, and what is over.
+fn expected_alerts(messages: &[Written]) -> Vec<(String, String, String)> {
+    let (mut last, mut active) = (BTreeMap::<String, f64>::new(), BTreeMap::<String, bool>::new());
+    let mut alerts = Vec::new();
+    for tick in messages.iter().map(Written::json) {
+        let (symbol, price) =
+            (tick["symbol"].as_str().expect("text").to_string(), tick["price"].as_f64().expect("a price"));
+        let last = last.entry(symbol.clone()).or_insert(price);
+        if price - *last >= 12.0 {
+            *last = price;
+            alerts.push((symbol.clone(), price.to_string(), "rises firing".to_string()));
+        }
+        let (active, seven) = (active.entry(symbol.clone()).or_default(), tick["volume"] == 6);
+        if *active != seven {
+            *active = seven;
+            let status = if seven { "firing" } else { "resolved" };
+            alerts.push((symbol, price.to_string(), format!("sevens {status}")));
+        }
+    }
+    alerts.sort();
+    alerts
+}
+
+#[test]
+fn no_alert_is_lost_or_repeated_by_kills() {
+    let topic = Topic::new(5);
+    let messages = ticks(6000, 20, 5);
+    let (sink, out) = sink("[\"rises\", \"sevens\", \"sevens.resolved\"]");
+    let alerts = "[operators.rises]\ntype = \"alert\"\ninput = \"ticks\"\nrepeat = true\n\
+                  when = \"price - last_alert(price) >= 12\"\n\
+                  [operators.sevens]\ntype = \"alert\"\ninput = \"ticks\"\nwhen = \"volume = 6\"\n";
+    let rows = killed_again_and_again(&topic, &messages, &(endless(&topic, "") + alerts + &sink), &out);
+    let text = |row: &Value, name: &str| row[name].as_str().expect("text").to_string();
+    let alert = |row: Value| {
+        let price = row["price"].as_f64().expect("a price").to_string();
+        (text(&row, "symbol"), price, format!("{} {}", text(&row, "alert"), text(&row, "status")))
+    };
+    let mut found: Vec<(String, String, String)> = rows.into_iter().map(alert).collect();
+    found.sort();
+    let expected = expected_alerts(&messages);
+    assert!(expected.len() > 3000 && found == expected, "{} alerts, not {}", found.len(), expected.len());
+}
+
 #[test]
 fn rows_without_a_key_are_not_lost_or_repeated_by_kills() {
     let topic = Topic::new(3);

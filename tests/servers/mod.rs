@@ -13,6 +13,6 @@ mod kafka;
 mod late;
 mod options;
 mod recovery;
-mod secrets;
+pub mod secrets;
 mod topics;
 mod validate;

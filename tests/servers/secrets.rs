@@ -15,7 +15,7 @@ const SECRET: &str = "hidden_value_1234";
 const ENVIRONMENT: &[(&str, &str)] = &[("HIDDEN", SECRET), ("RUST_LOG", "debug")];
 
 /// The options of a kind of node that take a text, from the JSON Schema.
-fn texts(role: &str, kind: &str) -> Vec<String> {
+pub fn texts(role: &str, kind: &str) -> Vec<String> {
     let schema = tapeflow::spec::schema::json_schema();
     let kinds = schema["properties"][role]["additionalProperties"]["oneOf"].as_array().expect("kinds");
     let described = kinds.iter().find(|described| described["properties"]["type"]["const"] == kind).expect("the kind");

@@ -105,7 +105,7 @@ impl OperatorSpec for AlertSpec {
             input: input.clone(),
             time: input.position(TIME),
             output: edge.clone(),
-            thresholds,
+            thresholds: Arc::new(thresholds),
             expressions: expressions?,
             details: self.details(),
         };
@@ -188,7 +188,7 @@ struct AlertPlan {
     /// Where event time is in its rows.
     time: Option<usize>,
     output: Edge,
-    thresholds: Thresholds,
+    thresholds: Arc<Thresholds>,
     expressions: Expressions,
     details: Vec<String>,
 }

@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::AlertPlan;
 use super::standing::{Standings, Turn};
+use super::thresholds::Thresholds;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::indicators::Column;
@@ -34,7 +35,8 @@ pub struct Alert {
     ids: KeyIds,
     /// The numbers of the keys of the rows that are at hand.
     row_ids: Vec<u32>,
-    /// By the number of a key, its row in the thresholds.
+    thresholds: Arc<Thresholds>,
+    /// By the number of a key, its row in these; as many as were looked up.
     threshold_rows: Vec<u32>,
     states: Vec<Box<dyn Column>>,
     standings: Standings,
@@ -114,6 +116,7 @@ impl Alert {
             keys: KeyReader::new(&plan.input.schema, &plan.input.key)?,
             ids: KeyIds::default(),
             row_ids: Vec::new(),
+            thresholds: Arc::clone(&plan.thresholds),
             threshold_rows: Vec::new(),
             states: columns.calls.iter().map(Call::states).collect(),
             standings: Standings::of(columns.remembered.len()),
@@ -130,7 +133,7 @@ impl Alert {
         self.keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
         self.standings.reach(ids.len());
         let new = self.threshold_rows.len()..ids.len();
-        self.threshold_rows.extend(new.map(|id| self.plan.thresholds.row(ids.key(id as u32))));
+        self.threshold_rows.extend(new.map(|id| self.thresholds.row(ids.key(id as u32))));
         Ok(())
     }
 
@@ -148,7 +151,7 @@ impl Alert {
             self.changes.touch(&self.ids, &self.row_ids, |id, value| write(states, standings, id, value));
         }
         let rows: Vec<u32> = self.row_ids.iter().map(|id| self.threshold_rows[*id as usize]).collect();
-        let mut wide = beside(&data, plan.thresholds.columns(&rows), &columns.stages[0])?;
+        let mut wide = beside(&data, self.thresholds.columns(&rows), &columns.stages[0])?;
         for (at, call) in columns.calls.iter().enumerate() {
             let Some((rest, series)) = surviving(wide, refused, |data| call.series(data))? else { return Ok(None) };
             self.keep_up_with(&rest)?;

@@ -15,35 +15,9 @@ use toml::de::DeValue;
 
 use super::tls;
 use crate::error::{Error, Result};
-use crate::spec::{Addresses, At, Check, Fields, Findings, FromToml, OneOrMany, expected};
+use crate::spec::{Addresses, At, Check, Fields, Findings, FromToml, OneOrMany, Secret, expected};
 
 const PORT: u16 = 9042;
-
-/// A text that is never shown.
-#[derive(Clone, Default, PartialEq)]
-pub struct Secret(String);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl FromToml for Secret {
-    fn from_toml(value: &Spanned<DeValue<'_>>, findings: &Findings) -> Option<Self> {
-        match value.get_ref() {
-            DeValue::String(_) => String::from_toml(value, findings).map(Secret),
-            // What was found instead is not told: it may be the secret itself.
-            _ => {
-                findings.mistake(&value.span(), "expected a text");
-                None
-            }
-        }
-    }
-    fn schema() -> Json {
-        String::schema()
-    }
-}
 
 /// `tls`: true, or the files to use.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -12,7 +12,6 @@ mod failure;
 mod key;
 mod options;
 mod prepared;
-mod progress;
 mod requests;
 mod rows;
 mod sink;

@@ -6,13 +6,13 @@ use tokio::sync::mpsc;
 
 use super::CassandraPlan;
 use super::existing::{self, Existing};
-use super::progress::Progress;
 use super::requests::{Requests, Statements};
 use super::rows::Encoder;
 use super::sink::CassandraSink;
 use super::writer::{Limits, Writer};
 use crate::error::{Error, Result};
 use crate::runtime::{Prepare, blocking, runtime};
+use crate::sinks::progress::Progress;
 use crate::sinks::{PreparedSink, Sink, SinkContext};
 
 /// How many times the timeout of one request all of the preparation may take.

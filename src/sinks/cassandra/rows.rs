@@ -16,6 +16,7 @@ use super::cells::{Cells, canonical, cells, day, put, put_null, put_unset, read}
 use super::table::{Bucket, Column, Table, Values};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
+use crate::sinks::progress::OnItsWay;
 use crate::spec::{DELETE, Projection};
 
 /// What the server takes as a key, in bytes.
@@ -48,6 +49,16 @@ impl Row {
     /// The primary key.
     pub fn key(&self) -> Bytes {
         self.bytes.slice(self.key.start as usize..self.key.end as usize)
+    }
+}
+
+impl OnItsWay for Row {
+    fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes.len() + size_of::<Row>()
     }
 }
 

@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::progress::Progress;
 use super::rows::{Encoder, Row};
 use crate::batch::{Epoch, Rows};
 use crate::error::Result;
@@ -15,6 +14,7 @@ use crate::metrics::Meter;
 use crate::runtime::epochs;
 use crate::sinks::Sink;
 use crate::sinks::dead_letters::Refusals;
+use crate::sinks::progress::Progress;
 use crate::spec::surviving;
 
 /// Writes the rows of one worker.

@@ -145,6 +145,6 @@ fn options_are_checked() {
 fn a_password_is_never_shown() {
     let (explained, warnings) = plan(&format!("{KEY}\nuser = \"me\"\npassword = \"hunter2\"")).expect("a plan");
     assert!(!explained.contains("hunter2") && !warnings.contains("hunter2"));
-    let secret = super::connection::Secret::default();
+    let secret = crate::spec::Secret::default();
     assert_eq!(format!("{secret:?}"), "***");
 }

@@ -9,12 +9,12 @@ use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::progress::Progress;
 use super::requests::Requests;
 use super::rows::Row;
 use super::waiting::{BatchSize, Waiting};
 use crate::error::Result;
 use crate::metrics::Meter;
+use crate::sinks::progress::Progress;
 
 /// How much a writer may have in flight.
 #[derive(Clone, Copy, Debug)]

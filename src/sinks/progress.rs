@@ -1,4 +1,4 @@
-//! What a sink and its writer tell each other: rows on their way, room, failure.
+//! What a sink of one worker and the client that writes beside it tell each other: rows on their way, room, failure.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -6,14 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use timely::scheduling::SyncActivator;
 
-use super::rows::Row;
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 
 /// How many bytes of rows may be on their way, for each worker.
 const ROOM: usize = 8 << 20;
 
-/// Shared by the sink of one worker and its writer.
+/// A row on its way.
+pub trait OnItsWay {
+    /// Its epoch.
+    fn epoch(&self) -> Epoch;
+    /// About how much memory it holds.
+    fn bytes(&self) -> usize;
+}
+
+/// Shared by the sink of one worker and its client.
 pub struct Progress {
     unacknowledged: Mutex<BTreeMap<Epoch, usize>>,
     bytes: AtomicUsize,
@@ -35,7 +42,7 @@ impl Progress {
     }
 
     /// These rows are on their way.
-    pub fn begin(&self, rows: &[Row]) {
+    pub fn begin<T: OnItsWay>(&self, rows: &[T]) {
         self.bytes.fetch_add(size(rows), Ordering::SeqCst);
         let mut unacknowledged = lock(&self.unacknowledged);
         for (epoch, count) in by_epoch(rows) {
@@ -44,7 +51,7 @@ impl Progress {
     }
 
     /// The server has acknowledged these rows.
-    pub fn acknowledge(&self, rows: &[Row]) {
+    pub fn acknowledge<T: OnItsWay>(&self, rows: &[T]) {
         self.bytes.fetch_sub(size(rows), Ordering::SeqCst);
         let mut completed = false;
         let mut unacknowledged = lock(&self.unacknowledged);
@@ -99,11 +106,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn size(rows: &[Row]) -> usize {
-    rows.iter().map(|row| row.bytes.len() + size_of::<Row>()).sum()
+fn size<T: OnItsWay>(rows: &[T]) -> usize {
+    rows.iter().map(T::bytes).sum()
 }
 
 /// Runs of rows of the same epoch, and their lengths.
-fn by_epoch(rows: &[Row]) -> impl Iterator<Item = (Epoch, usize)> {
-    rows.chunk_by(|one, next| one.epoch == next.epoch).map(|run| (run[0].epoch, run.len()))
+fn by_epoch<T: OnItsWay>(rows: &[T]) -> impl Iterator<Item = (Epoch, usize)> {
+    rows.chunk_by(|one, next| one.epoch() == next.epoch()).map(|run| (run[0].epoch(), run.len()))
 }
