@@ -102,28 +102,30 @@ fn market(seed: u64, checkpoint: &str) -> Folder {
     let mut random = StdRng::seed_from_u64(seed);
     trades.chunks_mut(DISORDER).for_each(|some| some.shuffle(&mut random));
     folder.write("trades.jsonl", lines(&trades));
-    folder.write(
-        "flow.toml",
-        format!(
-            r#"
-            version = 1
-            name = "market"
-            [job]
-            checkpoint = "{checkpoint}"
-            epoch = "10ms"
-            [sources.trades]
-            type = "file"
-            path = "trades.jsonl"
-            {TRADES}
-            lateness = "20ms"
-            speed = 1
-            {OPERATORS}
-            {FOLDERS}
-            {WINDOWS}
-            "#
-        ),
-    );
+    folder.write("flow.toml", flow(checkpoint));
     folder
+}
+
+/// Trades as they come, late or not.
+fn flow(checkpoint: &str) -> String {
+    format!(
+        r#"
+        version = 1
+        name = "market"
+        [job]
+        checkpoint = "{checkpoint}"
+        epoch = "10ms"
+        [sources.trades]
+        type = "file"
+        path = "trades.jsonl"
+        {TRADES}
+        lateness = "20ms"
+        speed = 1
+        {OPERATORS}
+        {FOLDERS}
+        {WINDOWS}
+        "#
+    )
 }
 
 /// The windows of a run that was not disturbed: every trade is in one of them or late, and some are corrected.
@@ -171,4 +173,22 @@ fn bars_go_on_with_more_and_fewer_workers() {
     let ended = folder.tapeflow(&["run", "flow.toml", "--state", "state", "--workers", "2"]).fine();
     assert!(ended.stderr.contains("goes on from checkpoint"), "{}", ended.stderr);
     check(&folder, &undisturbed(53));
+}
+
+/// So many bars that the first ones are forgotten, just when the last of these may still be revised.
+#[test]
+fn a_bar_that_may_still_be_revised_is_not_forgotten_by_what_is_computed_of_it() {
+    let times = (0..66).map(|bar| bar * 100).chain([6_660, 6_675, 6_550, 6_450]);
+    let trade = |(n, time): (i64, i64)| {
+        let price = 100.0 + (n * 7919 % 13) as f64;
+        Trade { symbol: "A".to_string(), time: 1_700_000_000_000_000 + time * 1000, price, volume: 1 }
+    };
+    let trades: Vec<Trade> = (0..).zip(times).map(trade).collect();
+    let folder = Folder::new();
+    folder.write("trades.jsonl", lines(&trades));
+    folder.write("flow.toml", flow("1h"));
+    folder.tapeflow(&["run", "flow.toml"]).fine();
+    let found = Windows::of(&folder.path("")).tables;
+    assert_eq!(found["revised"].values().filter(|values| values[6] == Some(1.0)).count(), 2, "late trades");
+    assert_eq!(differ("trend", &trend(&found["revised"]), &found["trend"]), Vec::<String>::new());
 }

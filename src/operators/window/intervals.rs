@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::calendars::{Found, Session, Sessions};
 
+/// No exchange is open for longer.
+const DAY: i64 = 86_400_000_000_000;
+
 /// How event time is cut.
 #[derive(Clone, Debug)]
 pub enum Intervals {
@@ -102,6 +105,15 @@ impl Intervals {
                 Found::In(session) => part(session, *size, watermark).0,
                 _ => watermark,
             },
+        }
+    }
+
+    /// How long an interval is at most, where it does not grow.
+    pub fn longest(&self) -> i64 {
+        match self {
+            &Intervals::Sliding { size, .. } | &Intervals::Trading { size: Some(size), .. } => size,
+            Intervals::Trading { size: None, .. } => DAY,
+            Intervals::Sessions { .. } => 0,
         }
     }
 

@@ -163,7 +163,8 @@ impl OperatorSpec for WindowSpec {
             key: (0..input.key.len()).collect(),
             row_key: (0..input.key.len()).chain(output.index_of(START).ok()).collect(),
             kind: if changes { EdgeKind::Changes } else { EdgeKind::Append },
-            reach: if changes { reach } else { 0 },
+            // Behind the watermark of these rows, which are known by their starts.
+            reach: if changes { reach.saturating_add(intervals.as_ref().map_or(0, Intervals::longest)) } else { 0 },
             placed: true,
             in_order: true,
             schema: Arc::clone(&output),
