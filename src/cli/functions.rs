@@ -42,8 +42,8 @@ fn unknown(name: &str) -> Error {
 
 fn list(functions: &[&Function]) -> String {
     let mut out =
-        "Indicators, for the `columns` of an `indicators` node and in the expressions of an `alert` (tapeflow functions NAME \
-         tells more):\n\n"
+        "Indicators, for the `columns` of an `indicators` node and in the expressions of an `alert` (tapeflow functions \
+         NAME tells more):\n\n"
             .to_string();
     let width = functions.iter().map(|function| signature(function).len()).max().unwrap_or(0);
     for function in functions {

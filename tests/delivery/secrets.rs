@@ -1,5 +1,5 @@
-//! What `${...}` stands for is told to servers and to nobody else: every option of these sinks that takes a text is given
-//! a secret, and whatever the program says is searched for it.
+//! What `${...}` stands for is told to servers and to nobody else: every option of these sinks that takes a text is
+//! given a secret, and whatever the program says is searched for it.
 
 use super::{folder, http, letters, smtp};
 use crate::servers::secrets::texts;

@@ -72,7 +72,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// `script` is told the number of the connection and what is said: `CONNECT`, `EHLO`, ..., `.` for the end of a mail.
+    /// `script` is told the number of the connection and what is said: `CONNECT`, `EHLO`, ..., `.` at the end of a mail.
     pub fn start(security: Security, script: impl Fn(usize, &str) -> Act + Send + Sync + 'static) -> Server {
         let (tls, certificate) = tls();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -20,7 +20,22 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from oracles import SECOND, START, Folder, csv, epoch, generate, iso, lines, make_bars, make_ticks, plain, rows_of, sql
+from oracles import (
+    SECOND,
+    START,
+    Folder,
+    csv,
+    epoch,
+    generate,
+    iso,
+    lines,
+    make_bars,
+    make_ticks,
+    nanoseconds,
+    plain,
+    rows_of,
+    sql,
+)
 from windows import CASES
 
 
@@ -173,8 +188,8 @@ def environment(folder, rng):
 
 
 def alerts(folder, node, ticks, when, resolve=None, says=None):
-    """The rows of an alert, and those with which it is over: `when`, `resolve` and `says` tell of a row and the price of the
-    last alert whether it would fire, whether it would be over, and what is said."""
+    """The rows of an alert, and those with which it is over: `when`, `resolve` and `says` tell of a row and the price of
+    the last alert whether it would fire, whether it would be over, and what is said."""
     spec = folder.flow["operators"][node]
     cooldown = pd.Timedelta(spec.get("cooldown", "0s")).value
     repeat, severity = spec.get("repeat", False), spec.get("severity", "warning")
@@ -210,7 +225,7 @@ def alert(folder, rng):
     frame = ticks.copy()
     for rows in ticks.groupby("symbol").groups.values():
         part = ticks.loc[rows]
-        inputs = {"price": part.price.to_numpy(), "time": part.timestamp.astype("datetime64[ns]").astype("int64").to_numpy()}
+        inputs = {"price": part.price.to_numpy(), "time": nanoseconds(part.timestamp).to_numpy()}
         for name, call in (("high", "max(price, '1m')"), ("rsi", "rsi(price, 5)"), ("sma", "sma(price, 10)")):
             (frame.loc[rows, name],) = generate.expected("talib", call, inputs).values()
         price = part.price.dropna()
@@ -224,7 +239,14 @@ def alert(folder, rng):
             frame.loc[series.index, f"{name}_side"], frame.loc[series.index, f"{name}_was"] = series, series.shift(1)
     # Nothing compares with NaN.
     made = {
-        "spikes": alerts(folder, "spikes", frame, lambda row, _: row.volume > 80, None, lambda row, _: f"{row.symbol}: volume {row.volume}"),
+        "spikes": alerts(
+            folder,
+            "spikes",
+            frame,
+            lambda row, _: row.volume > 80,
+            None,
+            lambda row, _: f"{row.symbol}: volume {row.volume}",
+        ),
         "drops": alerts(
             folder,
             "drops",
@@ -233,7 +255,14 @@ def alert(folder, rng):
             lambda row, _: row.price > 0.995 * row.high,
             lambda row, _: f"{row.symbol} at {shown(row.price)}, was {shown(row.high)}",
         ),
-        "strong": alerts(folder, "strong", frame, lambda row, _: row.rsi_was <= 0 < row.rsi_side, None, lambda *_: "RSI {5} above 70"),
+        "strong": alerts(
+            folder,
+            "strong",
+            frame,
+            lambda row, _: row.rsi_was <= 0 < row.rsi_side,
+            None,
+            lambda *_: "RSI {5} above 70",
+        ),
         "weak": alerts(folder, "weak", frame, lambda row, _: row.sma_was >= 0 > row.sma_side),
         "moves": alerts(
             folder,

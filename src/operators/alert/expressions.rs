@@ -1,7 +1,7 @@
 //! The expressions of an alert: SQL in which indicators may be called, and functions that only an alert has.
 //!
-//! Every such call becomes a column beside those of the row, and the expression an ordinary one over all of them. A call
-//! may stand within another: its column is there first.
+//! Every such call becomes a column beside those of the row, and the expression an ordinary one over all of them. A
+//! call may stand within another: its column is there first.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

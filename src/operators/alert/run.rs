@@ -24,8 +24,8 @@ use crate::state::Draft;
 
 /// The port of the rows with which alerts are over.
 const RESOLVED: usize = 1;
-/// After an alert the conditions are evaluated for so many rows, then for twice as many, and so on, where they look at what
-/// was at the last alert.
+/// Where the conditions look at what was at the last alert, they are evaluated for so many rows after it, then for twice
+/// as many, and so on.
 const FIRST_RUN: usize = 16;
 
 /// An alert over the rows of all keys of one worker.
@@ -174,8 +174,8 @@ impl Alert {
         if data.num_rows() < self.row_ids.len() { self.number_keys(data) } else { Ok(()) }
     }
 
-    /// Lets every row take its turn. Where the conditions look at the last alert they are evaluated anew after each; rows
-    /// of which one fails are evaluated one by one.
+    /// Lets every row take its turn. Where the conditions look at the last alert they are evaluated anew after each;
+    /// rows of which one fails are evaluated one by one.
     fn turns(&mut self, wide: &RecordBatch, values: &[Float64Array], refused: &mut Vec<Refused>) -> Result<Turns> {
         let mut turns = Turns::default();
         let (mut at, mut length) = (0, if values.is_empty() { wide.num_rows() } else { FIRST_RUN });
@@ -223,8 +223,8 @@ impl Alert {
         Ok((when, resolve.transpose()?.map(|resolve| resolve.as_boolean().clone())))
     }
 
-    /// Lets the rows of `run` take their turns, to the first alert that changes what the others have to look at; how many
-    /// have.
+    /// Lets the rows of `run` take their turns, to the first alert that changes what the others have to look at; how
+    /// many have.
     fn take_turns(
         &mut self,
         at: usize,

@@ -1,5 +1,5 @@
-//! An alert gives the same rows however they are cut into batches, and whatever snapshot it goes on from; and they are those
-//! that a recomputation row by row finds.
+//! An alert gives the same rows however they are cut into batches, and whatever snapshot it goes on from; and they are
+//! those that a recomputation row by row finds.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -92,8 +92,8 @@ fn found(out: &Output) -> Found {
     found
 }
 
-/// What the alert makes of `ticks` in batches of these lengths, over and over. From every fourth on it goes on as another
-/// that has read the snapshots.
+/// What the alert makes of `ticks` in batches of these lengths, over and over. From every fourth on it goes on as
+/// another that has read the snapshots.
 fn run(keys: &str, ticks: &[Tick], lengths: &[usize], snapshots: bool) -> Found {
     let (mut operator, schema) = alert(keys);
     let (mut out, mut at, mut kept) = (Output::default(), 0, BTreeMap::new());

@@ -20,7 +20,7 @@ impl BackOff {
         BackOff { most: WAITS.0 }
     }
 
-    /// How long to wait now. Not just as long as others who have failed with us; never less than the server `asked` for.
+    /// How long to wait now: not just as long as others who have failed with us, and not less than the server `asked`.
     pub fn next(&mut self, asked: Option<Duration>) -> Duration {
         let wait = self.most.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.most = (self.most * 2).min(WAITS.1);

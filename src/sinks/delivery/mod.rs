@@ -1,8 +1,8 @@
 //! Rows that a server is told of, one delivery after the other: what `webhook` and `email` have in common.
 //!
 //! Each worker delivers its rows in order. What fails is tried again for as long as that may help, and meanwhile the
-//! epochs of all rows that wait stay open; what is refused for good becomes a dead letter. Rows come at least once: those
-//! that nobody had acknowledged when a process ended are delivered again, with the keys they had before.
+//! epochs of all rows that wait stay open; what is refused for good becomes a dead letter. Rows come at least once:
+//! those that nobody had acknowledged when a process ended are delivered again, with the keys they had before.
 
 mod agent;
 mod back_off;

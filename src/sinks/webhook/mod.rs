@@ -42,7 +42,7 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn SinkSpec> {
         body: fields
             .get(
                 "body",
-                "row: a JSON object (the default); text: {\"text\": message}; or a table, its texts with expressions in braces",
+                "row: a JSON object (the default); text: {\"text\": message}; or a table whose texts hold {expressions}",
             )
             .optional(),
         ca: fields
