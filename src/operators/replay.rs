@@ -37,6 +37,9 @@ pub trait Replayable: Operator {
 /// What a row is known by: event time, then its row key.
 type Id = (i64, Box<[u8]>);
 
+/// What has come out of rows.
+type Made = Vec<(Id, Box<[u8]>)>;
+
 /// A row, and what came out of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kept {
@@ -62,7 +65,7 @@ pub struct Replay<O> {
     histories: Vec<History>,
     changes: Changes,
     /// Keys that have to be gone over again, and rows that are gone: what had come out of them.
-    stale: BTreeMap<u32, Vec<(Id, Box<[u8]>)>>,
+    stale: BTreeMap<u32, Made>,
     /// How far behind the watermark rows may change.
     reach: i64,
     passed: i64,

@@ -89,7 +89,7 @@ impl Kept {
 
     /// Puts back what [`write`](Self::write) has written; returns the bytes behind it.
     pub fn read<'b>(&mut self, key: u32, bytes: &'b [u8]) -> Result<&'b [u8]> {
-        let read: Result<(Vec<(Id, Row)>, &[u8]), _> = postcard::take_from_bytes(bytes);
+        let read = postcard::take_from_bytes::<Vec<(Id, Row)>>(bytes);
         let (rows, rest) = read.map_err(|error| Error::run(format!("not the rows of a window: {error}")))?;
         if self.of_key.len() <= key as usize {
             self.of_key.resize_with(key as usize + 1, BTreeMap::new);

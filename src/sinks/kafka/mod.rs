@@ -130,9 +130,9 @@ impl KafkaSpec {
     /// Rows of which one replaces another must have its key.
     fn check_key_of_changes(&self, key: &OneOrMany<String>, input: &Edge, check: &Check<'_>) {
         let names: Vec<&str> = input.row_key.iter().map(|at| input.schema.field(*at).name().as_str()).collect();
-        let is_there = |name: &&str| key.0.iter().any(|key| key.value == **name);
+        let is_there = |name: &str| key.0.iter().any(|key| key.value == name);
         if let (EdgeKind::Changes, Some(first)) = (input.kind, key.0.first())
-            && !names.iter().all(|name| is_there(&name))
+            && !names.iter().all(|name| is_there(name))
         {
             let message =
                 format!("these rows replace one another by {}: a key without these mixes them up", names.join(", "));
