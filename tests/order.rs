@@ -34,7 +34,7 @@ fn schema() -> SchemaRef {
 
 fn edge(in_order: bool) -> Edge {
     let (key, row_key, kind) = (vec![0], vec![1], EdgeKind::Append);
-    Edge { schema: schema(), visible: 2, key, row_key, kind, reach: 0, placed: false, in_order }
+    Edge { schema: schema(), visible: 2, key, row_key, kind, reach: 0, retracts: false, placed: false, in_order }
 }
 
 /// What an operator has seen: rows (key, seq) and watermarks.

@@ -212,6 +212,7 @@ mod tests {
             kind: EdgeKind::Append,
             reach: 0,
             placed: false,
+            retracts: false,
             in_order: true,
         };
         OrderPlan { order: 0, seq: 1 }.build(&edge, 7).expect("a key of text")

@@ -158,6 +158,8 @@ impl<'s> Renderer<'_, 's> {
         let edge = Edge {
             placed: edges.iter().all(|edge| edge.placed),
             in_order: edges.len() == 1 && edges[0].in_order,
+            retracts: edges.iter().all(|edge| edge.retracts),
+            reach: edges.iter().map(|edge| edge.reach).max().unwrap_or(0),
             ..edges[0].clone()
         };
         let stream = match <[_; 1]>::try_from(inputs) {

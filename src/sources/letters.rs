@@ -54,6 +54,7 @@ pub fn ports() -> Vec<Port> {
         kind,
         reach: 0,
         placed: false,
+        retracts: false,
         in_order: false,
     };
     vec![Port { name: "dead_letters", edge }]

@@ -159,6 +159,7 @@ impl ShapeSpec {
             kind: EdgeKind::Append,
             reach: 0,
             placed: false,
+            retracts: false,
             in_order: true,
         };
         let plan = ShapePlan {

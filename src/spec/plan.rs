@@ -61,6 +61,9 @@ pub struct Edge {
     pub kind: EdgeKind,
     /// How far behind the watermark changes may come, in ns of event time; 0 where rows are only appended.
     pub reach: i64,
+    /// Changes in which nothing is replaced: what takes the place of a row comes behind the delete of that row, which says
+    /// what it was. So a sum can go on without a memory of rows.
+    pub retracts: bool,
     /// Each row is already at the worker that owns its key.
     pub placed: bool,
     /// All rows of a key come from one partition of one source, in order, so they may be taken as they arrive.
@@ -420,6 +423,8 @@ fn union(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], findings: &Fi
         }
         edge.in_order = false;
         edge.placed &= other.placed;
+        edge.retracts &= other.retracts;
+        edge.reach = edge.reach.max(other.reach);
     }
     Some(edge)
 }

@@ -185,7 +185,7 @@ mod tests {
             vec![field("symbol", DataType::Utf8), field("venue", DataType::Int64), field("price", DataType::Float64)];
         let schema = Arc::new(Schema::new(fields));
         let (key, row_key, kind) = (key.to_vec(), Vec::new(), EdgeKind::Append);
-        Edge { schema, visible: 3, key, row_key, kind, reach: 0, placed: false, in_order: true }
+        Edge { schema, visible: 3, key, row_key, kind, reach: 0, retracts: false, placed: false, in_order: true }
     }
 
     fn read(text: &str, key: &[usize]) -> Result<Thresholds, String> {

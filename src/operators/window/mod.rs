@@ -166,6 +166,7 @@ impl OperatorSpec for WindowSpec {
             // Behind the watermark of these rows, which are known by their starts.
             reach: if changes { reach.saturating_add(intervals.as_ref().map_or(0, Intervals::longest)) } else { 0 },
             placed: true,
+            retracts: false,
             in_order: true,
             schema: Arc::clone(&output),
         };
