@@ -76,12 +76,14 @@ async fn install_one(app: Arc<App>, state: StateStore, name: String, mut submiss
 
 /// A job that was stopped, is done or stays failed is not installed again. Its checkpoints stay.
 async fn look(app: &Arc<App>, state: &StateStore, restarts: &mut Restarts) -> Result<()> {
-    if app.process.ending().is_some() || app.process.links.broken().is_some() {
-        return Ok(());
-    }
     for job in state.jobs().list().await? {
         let Some(known) = app.process.jobs.list().into_iter().find(|known| known.id == job.id) else { continue };
-        match known.job.state() {
+        let stands = known.job.state();
+        // Asked behind the state of the job: the end of a cluster stops its jobs, too, and these go on when it is back.
+        if app.process.ending().is_some() || app.process.links.broken().is_some() {
+            return Ok(());
+        }
+        match stands {
             State::Running => {}
             _ if known.job.failed() => fail(app, state, job, &known, restarts).await?,
             State::Stopping | State::Done | State::Failed => {
