@@ -19,6 +19,13 @@ pub struct Place {
     pub at: i64,
 }
 
+impl Place {
+    /// Before all places of this time.
+    pub fn first_at(time: i64) -> Place {
+        Place { time, source: 0, at: i64::MIN }
+    }
+}
+
 /// Which rows of a batch go to which groups: row `rows[i]` to group `slots[i]`.
 #[derive(Clone, Copy)]
 pub struct Entries<'a> {
@@ -47,6 +54,14 @@ pub trait Accumulator: Send {
     fn clear(&mut self, slot: u32);
     /// Takes rows, whose arguments are `arguments`, of the types that were planned.
     fn update(&mut self, entries: Entries<'_>, arguments: &[ArrayRef]);
+    /// Whether rows can be taken back.
+    fn is_reversible(&self) -> bool {
+        false
+    }
+    /// Takes rows back that were taken before, or are taken in the same epoch: only where it is reversible.
+    fn take_back(&mut self, _entries: Entries<'_>, _arguments: &[ArrayRef]) {}
+    /// No row of `slot` with an event time before `time` is taken back any more.
+    fn settle(&mut self, _slot: u32, _time: i64) {}
     /// Makes the state of `into` that of `from`.
     fn copy(&mut self, from: u32, into: u32);
     /// Adds the rows of `from` to those of `into`.
@@ -79,6 +94,12 @@ pub trait State: Clone + Default + Serialize + DeserializeOwned + Send {
     type Output: Value;
     /// Takes the value at `row`, which is not null.
     fn add(&mut self, column: &<Self::Input as Value>::Column, row: usize, place: Place);
+    /// Whether [`take_back`](Self::take_back) does what it says.
+    const REVERSIBLE: bool = false;
+    /// Takes the value at `row` back; the order of rows and of what takes them back does not matter.
+    fn take_back(&mut self, _column: &<Self::Input as Value>::Column, _row: usize, _place: Place) {}
+    /// Nothing with an event time before `time` is taken back any more.
+    fn settle(&mut self, _time: i64) {}
     /// Takes all that `other` has taken.
     fn merge(&mut self, other: &Self);
     /// The result; `parameter` is what was written out behind the argument (the share of a quantile).
@@ -127,6 +148,24 @@ impl<S: State> States<S> {
         }
         &mut self.states[slot as usize]
     }
+
+    /// Does something with the state of each row's group and the row, where it has a value.
+    #[inline]
+    fn each(
+        &mut self,
+        entries: Entries<'_>,
+        arguments: &[ArrayRef],
+        does: impl Fn(&mut S, &<S::Input as Value>::Column, usize, Place),
+    ) {
+        let Some(column) = arguments.first().and_then(S::Input::column) else { return };
+        let nulls = column.nulls();
+        let states = &mut self.states;
+        entries.each(|row, slot, place| {
+            if nulls.is_none_or(|nulls| nulls.is_valid(row)) && !S::Input::is_missing(column, row) {
+                does(&mut states[slot], column, row, place);
+            }
+        });
+    }
 }
 
 impl<S: State> Accumulator for States<S> {
@@ -135,14 +174,19 @@ impl<S: State> Accumulator for States<S> {
     }
 
     fn update(&mut self, entries: Entries<'_>, arguments: &[ArrayRef]) {
-        let Some(column) = arguments.first().and_then(S::Input::column) else { return };
-        let nulls = column.nulls();
-        let states = &mut self.states;
-        entries.each(|row, slot, place| {
-            if nulls.is_none_or(|nulls| nulls.is_valid(row)) && !S::Input::is_missing(column, row) {
-                states[slot].add(column, row, place);
-            }
-        });
+        self.each(entries, arguments, S::add);
+    }
+
+    fn is_reversible(&self) -> bool {
+        S::REVERSIBLE
+    }
+
+    fn take_back(&mut self, entries: Entries<'_>, arguments: &[ArrayRef]) {
+        self.each(entries, arguments, S::take_back);
+    }
+
+    fn settle(&mut self, slot: u32, time: i64) {
+        self.reach(slot).settle(time);
     }
 
     fn copy(&mut self, from: u32, into: u32) {

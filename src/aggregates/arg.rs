@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Accumulator, Entries, Overflow, Place, decode, encode};
 use super::function::{Aggregate, Empty, Planned};
+use super::reversible;
 use super::value::{Value, held_as};
 use crate::error::Result;
 use crate::formats::type_name;
@@ -20,6 +21,7 @@ pub const MIN: Aggregate = Aggregate {
     summary: "`x` of the row with the least `y`; of several such rows, the first.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, Ordering::Less),
+    reversible: |kinds, _, _| reversible::arg(kinds, Ordering::Less),
     empty: Empty::Last,
 };
 
@@ -30,6 +32,7 @@ pub const MAX: Aggregate = Aggregate {
     summary: "`x` of the row with the greatest `y`; of several such rows, the first.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, Ordering::Greater),
+    reversible: |kinds, _, _| reversible::arg(kinds, Ordering::Greater),
     empty: Empty::Last,
 };
 

@@ -24,6 +24,7 @@ pub const COUNT: Aggregate = Aggregate {
         }),
         more => Err(format!("it takes at most one argument, not {more}")),
     },
+    reversible: |kinds, numbers, _| (COUNT.plan)(kinds, numbers),
     empty: Empty::Zero,
 };
 
@@ -38,6 +39,16 @@ impl Counts {
         }
         &mut self.0[slot as usize]
     }
+
+    fn count(&mut self, entries: Entries<'_>, arguments: &[ArrayRef], more: i64) {
+        let counts = &mut self.0;
+        let nulls = arguments.first().and_then(|column| column.logical_nulls());
+        let floats = arguments.first().and_then(|column| column.as_primitive_opt::<Float64Type>());
+        let is_there = |row: usize| {
+            nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) && floats.is_none_or(|f| !f.value(row).is_nan())
+        };
+        entries.each(|row, slot, _| counts[slot] += if is_there(row) { more } else { 0 });
+    }
 }
 
 impl Accumulator for Counts {
@@ -46,13 +57,15 @@ impl Accumulator for Counts {
     }
 
     fn update(&mut self, entries: Entries<'_>, arguments: &[ArrayRef]) {
-        let counts = &mut self.0;
-        let nulls = arguments.first().and_then(|column| column.logical_nulls());
-        let floats = arguments.first().and_then(|column| column.as_primitive_opt::<Float64Type>());
-        let is_there = |row: usize| {
-            nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) && floats.is_none_or(|f| !f.value(row).is_nan())
-        };
-        entries.each(|row, slot, _| counts[slot] += i64::from(is_there(row)));
+        self.count(entries, arguments, 1);
+    }
+
+    fn is_reversible(&self) -> bool {
+        true
+    }
+
+    fn take_back(&mut self, entries: Entries<'_>, arguments: &[ArrayRef]) {
+        self.count(entries, arguments, -1);
     }
 
     fn copy(&mut self, from: u32, into: u32) {

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, one};
-use super::value::{Value, with_value};
+use super::reversible;
+use super::value::{Ordered, Value, with_value};
 
 /// `count_distinct(x)`
 pub const COUNT_DISTINCT: Aggregate = Aggregate {
@@ -22,33 +23,9 @@ pub const COUNT_DISTINCT: Aggregate = Aggregate {
         let build = Arc::new(move || with_value!(&kind, States::<Distinct>(0.0, &DataType::Int64)));
         Ok(Planned { arguments: vec![held], output, by_place: false, build })
     },
+    reversible: |kinds, _, _| reversible::distinct(kinds),
     empty: Empty::Zero,
 };
-
-/// Values in the order of [`Value::order`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(bound = "V: Value")]
-struct Ordered<V>(V);
-
-impl<V: Value> PartialEq for Ordered<V> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.order(&other.0).is_eq()
-    }
-}
-
-impl<V: Value> Eq for Ordered<V> {}
-
-impl<V: Value> PartialOrd for Ordered<V> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl<V: Value> Ord for Ordered<V> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.order(&other.0)
-    }
-}
 
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "V: Value")]

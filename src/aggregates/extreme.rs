@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, one};
+use super::reversible;
 use super::value::{Value, with_value};
 
 /// `min(x)`
@@ -18,6 +19,7 @@ pub const MIN: Aggregate = Aggregate {
     summary: "The least value.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, |kind| with_value!(kind, States::<Min>(0.0, kind))),
+    reversible: |kinds, _, _| reversible::least(kinds),
     empty: Empty::Last,
 };
 
@@ -28,6 +30,7 @@ pub const MAX: Aggregate = Aggregate {
     summary: "The greatest value.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, |kind| with_value!(kind, States::<Max>(0.0, kind))),
+    reversible: |kinds, _, _| reversible::greatest(kinds),
     empty: Empty::Last,
 };
 

@@ -31,6 +31,8 @@ pub struct Aggregate {
     pub numbers: usize,
     /// Types a call with arguments of these types and these numbers behind them; else says what is wrong.
     pub plan: fn(&[DataType], &[f64]) -> Result<Planned, String>,
+    /// The same where rows are taken back again; floats are summed as decimals with so many digits behind the point.
+    pub reversible: fn(&[DataType], &[f64], i8) -> Result<Planned, String>,
     /// What it is of no rows, carried on.
     pub empty: Empty,
 }
@@ -46,6 +48,25 @@ pub struct Planned {
     pub by_place: bool,
     /// Makes the running aggregate.
     pub build: Arc<dyn Fn() -> Box<dyn Accumulator> + Send + Sync>,
+}
+
+/// How the rows of groups come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// They only come.
+    Come,
+    /// They are taken back, too: floats are summed as decimals with so many digits behind the point.
+    ComeAndGo(i8),
+}
+
+impl Aggregate {
+    /// Types a call with arguments of these types and these numbers behind them; else says what is wrong.
+    pub fn plan_for(&self, rows: Rows, kinds: &[DataType], numbers: &[f64]) -> Result<Planned, String> {
+        match rows {
+            Rows::Come => (self.plan)(kinds, numbers),
+            Rows::ComeAndGo(scale) => (self.reversible)(kinds, numbers, scale),
+        }
+    }
 }
 
 /// What holds the one argument of a call, of any type.

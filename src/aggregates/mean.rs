@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, number};
+use super::reversible;
 use super::value::Value;
 use crate::indicators::StableSum;
 
@@ -22,6 +23,7 @@ pub const MEAN: Aggregate = Aggregate {
         let build = Arc::new(|| States::<Mean>::boxed(0.0, &DataType::Float64));
         Ok(Planned { arguments: vec![DataType::Float64], output: DataType::Float64, by_place: false, build })
     },
+    reversible: |kinds, _, scale| reversible::mean(kinds, scale),
     empty: Empty::Last,
 };
 

@@ -13,11 +13,12 @@ mod mean;
 mod moments;
 mod order;
 mod quantile;
+mod reversible;
 mod sum;
 mod value;
 
 pub use accumulator::{Accumulator, Entries, Place};
-pub use function::{Aggregate, Empty, Planned};
+pub use function::{Aggregate, Empty, Planned, Rows};
 
 /// All there are, in the order of their names.
 pub const AGGREGATES: &[&Aggregate] = &[

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, number};
+use super::reversible;
 use super::value::Value;
 
 /// `stddev(x)`
@@ -17,6 +18,7 @@ pub const STDDEV: Aggregate = Aggregate {
     summary: "The standard deviation of a sample (divided by n - 1): null of fewer than two values.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, SAMPLE | ROOT),
+    reversible: |kinds, _, scale| reversible::moments::<true, true>(kinds, scale),
     empty: Empty::Null,
 };
 
@@ -27,6 +29,7 @@ pub const STDDEV_POP: Aggregate = Aggregate {
     summary: "The standard deviation of a population (divided by n).",
     numbers: 0,
     plan: |kinds, _| plan(kinds, ROOT),
+    reversible: |kinds, _, scale| reversible::moments::<false, true>(kinds, scale),
     empty: Empty::Null,
 };
 
@@ -37,6 +40,7 @@ pub const VARIANCE: Aggregate = Aggregate {
     summary: "The variance of a sample (divided by n - 1): null of fewer than two values.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, SAMPLE),
+    reversible: |kinds, _, scale| reversible::moments::<true, false>(kinds, scale),
     empty: Empty::Null,
 };
 
@@ -47,6 +51,7 @@ pub const VAR_POP: Aggregate = Aggregate {
     summary: "The variance of a population (divided by n).",
     numbers: 0,
     plan: |kinds, _| plan(kinds, 0),
+    reversible: |kinds, _, scale| reversible::moments::<false, false>(kinds, scale),
     empty: Empty::Null,
 };
 

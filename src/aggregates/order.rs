@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, one};
+use super::reversible;
 use super::value::{Value, with_value};
 
 /// `first(x)`
@@ -17,6 +18,7 @@ pub const FIRST: Aggregate = Aggregate {
     summary: "The value of the first row that has one: by event time, then source, partition and offset.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, |kind| with_value!(kind, States::<First>(0.0, kind))),
+    reversible: |kinds, _, _| reversible::first(kinds),
     empty: Empty::Last,
 };
 
@@ -27,6 +29,7 @@ pub const LAST: Aggregate = Aggregate {
     summary: "The value of the last row that has one: by event time, then source, partition and offset.",
     numbers: 0,
     plan: |kinds, _| plan(kinds, |kind| with_value!(kind, States::<Last>(0.0, kind))),
+    reversible: |kinds, _, _| reversible::last(kinds),
     empty: Empty::Last,
 };
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, number};
+use super::reversible;
 use super::value::Value;
 
 /// `quantile(x, q)`
@@ -20,6 +21,10 @@ pub const QUANTILE: Aggregate = Aggregate {
         [q] if (0.0..=1.0).contains(q) => plan(kinds, *q),
         _ => Err("`q` must be written out as a number from 0 to 1".to_string()),
     },
+    reversible: |kinds, numbers, _| {
+        (QUANTILE.plan)(kinds, numbers)?;
+        reversible::quantile(kinds, numbers[0])
+    },
     empty: Empty::Last,
 };
 
@@ -30,6 +35,7 @@ pub const MEDIAN: Aggregate = Aggregate {
     summary: "quantile(x, 0.5).",
     numbers: 0,
     plan: |kinds, _| plan(kinds, 0.5),
+    reversible: |kinds, _, _| reversible::quantile(kinds, 0.5),
     empty: Empty::Last,
 };
 

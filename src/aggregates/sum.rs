@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, number};
+use super::reversible;
 use super::value::Value;
 use crate::indicators::StableSum;
 
@@ -31,6 +32,7 @@ pub const SUM: Aggregate = Aggregate {
         };
         Ok(Planned { arguments: vec![held], output, by_place: false, build })
     },
+    reversible: |kinds, _, scale| reversible::sum(kinds, scale),
     empty: Empty::Zero,
 };
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 /// A value in a state.
 pub trait Value: Clone + PartialEq + Serialize + DeserializeOwned + Send + 'static {
@@ -147,6 +147,31 @@ impl Value for String {
 
     fn heap_bytes(&self) -> usize {
         self.capacity()
+    }
+}
+
+/// Values in the order of [`Value::order`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "V: Value")]
+pub struct Ordered<V>(pub V);
+
+impl<V: Value> PartialEq for Ordered<V> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.order(&other.0).is_eq()
+    }
+}
+
+impl<V: Value> Eq for Ordered<V> {}
+
+impl<V: Value> PartialOrd for Ordered<V> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<V: Value> Ord for Ordered<V> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.order(&other.0)
     }
 }
 
