@@ -5,22 +5,23 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Float64Array, RecordBatch};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Float64Type, Schema, SchemaRef};
 use datafusion_sql::sqlparser::ast::{
-    CaseWhen, DuplicateTreatment, Expr as Sql, Function as SqlCall, FunctionArg, FunctionArgExpr, FunctionArguments,
-    Ident, Spanned, Value, helpers::attached_token::AttachedToken, visit_expressions, visit_expressions_mut,
+    BinaryOperator, CaseWhen, DuplicateTreatment, Expr as Sql, Function as SqlCall, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Spanned, Value, helpers::attached_token::AttachedToken, visit_expressions,
+    visit_expressions_mut,
 };
 
-use crate::aggregates::{AGGREGATES, Accumulator, Aggregate, Empty, Planned, find};
-use crate::error::Result;
-use crate::formats::ColumnType;
+use crate::aggregates::{AGGREGATES, Accumulator, Aggregate, Empty, Planned, Rows, find};
+use crate::error::{Error, Result};
+use crate::formats::{ColumnType, type_name};
 use crate::spec::expression::{Parsed, Scalar, compile, functions, is_function, parse};
 use crate::spec::{At, Edge, Findings, Named, did_you_mean};
 
 /// A call of an aggregate.
 pub struct Call {
-    arguments: Vec<Scalar>,
+    arguments: Vec<Argument>,
     planned: Planned,
     /// What stands for it in a group that goes on from the one before it.
     pub empty: Empty,
@@ -33,8 +34,16 @@ impl Call {
     }
 
     /// The values of its arguments in the rows of a batch.
+    ///
+    /// # Errors
+    /// Where an expression fails, or a float is too great for the decimal that it is summed as.
     pub fn evaluate(&self, data: &RecordBatch) -> Result<Vec<ArrayRef>> {
         self.arguments.iter().map(|argument| argument.evaluate(data)).collect()
+    }
+
+    /// Whether rows can be taken back.
+    pub fn is_reversible(&self) -> bool {
+        self.build().is_reversible()
     }
 
     /// The type of each of its arguments.
@@ -61,6 +70,47 @@ impl Call {
     }
 }
 
+/// An argument of an aggregate.
+#[derive(Clone)]
+struct Argument {
+    value: Scalar,
+    /// Set for a float that is summed as a decimal: the digits behind its point.
+    scale: Option<i8>,
+}
+
+impl Argument {
+    /// `value`, for an aggregate that takes values of `kind`.
+    fn new(value: Scalar, kind: &DataType) -> Argument {
+        match kind {
+            DataType::Decimal128(_, scale) if value.field().data_type().is_floating() => {
+                Argument { value: value.cast(&DataType::Float64), scale: Some(*scale) }
+            }
+            kind => Argument { value: value.cast(kind), scale: None },
+        }
+    }
+
+    fn evaluate(&self, data: &RecordBatch) -> Result<ArrayRef> {
+        let values = self.value.evaluate(data)?;
+        self.scale.map_or(Ok(Arc::clone(&values)), |scale| scaled(&values, scale))
+    }
+}
+
+/// Floats as decimals of 38 digits, `scale` of them behind the point; what is no number is a null.
+fn scaled(values: &ArrayRef, scale: i8) -> Result<ArrayRef> {
+    let unit = 10_f64.powi(i32::from(scale));
+    let decimal = |value: f64| {
+        let scaled = (value * unit).round();
+        if scaled.abs() < 1e38 {
+            return Ok(scaled as i128);
+        }
+        Err(Error::run(format!("{value} is too great to be summed with {scale} digits behind the point: see `scale`")))
+    };
+    let floats = values.as_primitive::<Float64Type>().iter();
+    let decimals = floats.map(|value| value.filter(|value| !value.is_nan()).map(decimal).transpose());
+    let decimals = decimals.collect::<Result<Decimal128Array>>()?;
+    Ok(Arc::new(decimals.with_precision_and_scale(DECIMAL128_MAX_PRECISION, scale)?))
+}
+
 /// Columns of groups, typed.
 pub struct Formulas {
     /// The aggregates, each once.
@@ -75,20 +125,38 @@ pub struct Formulas {
 
 impl Formulas {
     /// Types `columns` of groups of rows of `input`, in which also `given` can be named: what a group is known by.
-    pub fn plan(columns: &At<Named<String>>, given: &[Field], input: &Edge, findings: &Findings) -> Option<Formulas> {
+    pub fn plan(
+        columns: &At<Named<String>>,
+        given: &[Field],
+        input: &Edge,
+        rows: Rows,
+        findings: &Findings,
+    ) -> Option<Formulas> {
         if columns.0.is_empty() {
             findings.mistake(&columns.span, "`columns` names no aggregate");
             return None;
         }
+        let all: Vec<Column> = columns.0.iter().map(|(name, text)| Column::of_all(name, text)).collect();
+        Formulas::of(&all, given, input, rows, findings)
+    }
+
+    /// Types these columns.
+    pub fn of(
+        columns: &[Column<'_>],
+        given: &[Field],
+        input: &Edge,
+        rows: Rows,
+        findings: &Findings,
+    ) -> Option<Formulas> {
         let before = findings.len();
-        let mut taken = Taken { input, findings, names: Vec::new(), calls: Vec::new() };
-        let rests: Vec<Option<Parsed>> = columns.0.iter().map(|(_, text)| taken.take_out(text)).collect();
+        let mut taken = Taken { input, rows, findings, names: Vec::new(), calls: Vec::new() };
+        let rests: Vec<Option<Parsed>> = columns.iter().map(|column| taken.take_out(column)).collect();
         let Taken { names, calls, .. } = taken;
         let calls = calls.into_iter().collect::<Option<Vec<Call>>>()?;
         let mut fields = given.to_vec();
         fields.extend(names.iter().zip(&calls).map(|(name, call)| Field::new(name, call.output().clone(), true)));
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let typed = columns.0.iter().zip(rests).map(|((name, text), rest)| {
+        let typed = columns.iter().zip(rests).map(|(Column { name, text, .. }, rest)| {
             let rest = rest?;
             check_calls(&rest, findings)?;
             hint_at_bare_columns(&rest, &schema, input, findings)?;
@@ -99,10 +167,10 @@ impl Formulas {
                 findings.mistake(&text.span, message);
                 return None;
             }
-            Some((scalar.field().clone().with_name(&name.value).with_nullable(true), scalar))
+            Some((scalar.field().clone().with_name(name).with_nullable(true), scalar))
         });
         let columns_typed = typed.collect::<Vec<_>>().into_iter().collect::<Option<Vec<_>>>()?;
-        let texts = columns.0.iter().map(|(name, text)| format!("{} = {}", name.value, text.value)).collect();
+        let texts = columns.iter().map(Column::to_string).collect();
         (findings.len() == before).then_some(Formulas { calls, columns: columns_typed, schema, texts })
     }
 
@@ -110,11 +178,63 @@ impl Formulas {
     pub fn by_place(&self) -> bool {
         self.calls.iter().any(Call::by_place)
     }
+
+    /// Those of `slots` of which every result fits its type; `refuse` is told of the others, and why.
+    pub fn fitting(
+        &self,
+        accumulators: &[Box<dyn Accumulator>],
+        mut slots: Vec<u32>,
+        mut refuse: impl FnMut(u32, String) -> Result<()>,
+    ) -> Result<Vec<u32>> {
+        let results = &self.schema.fields()[self.schema.fields().len() - self.calls.len()..];
+        for (accumulator, call) in accumulators.iter().zip(results) {
+            while let Err(overflow) = accumulator.results(&slots) {
+                let slot = slots.remove(overflow.at);
+                refuse(slot, format!("{} is greater than {} holds", call.name(), type_name(call.data_type())))?;
+            }
+        }
+        Ok(slots)
+    }
+}
+
+/// What is no number, or none there is, is a null.
+pub fn finite(column: ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(floats) if floats.values().iter().any(|value| !value.is_finite()) => {
+            let finite = floats.iter().map(|value| value.filter(|value| value.is_finite()));
+            Arc::new(finite.collect::<Float64Array>())
+        }
+        _ => column,
+    }
+}
+
+/// A column of groups, as written.
+pub struct Column<'a> {
+    /// Its name.
+    pub name: String,
+    /// An expression of aggregates.
+    pub text: &'a At<String>,
+    /// Of the rows for which this holds.
+    pub only: Option<Sql>,
+}
+
+impl<'a> Column<'a> {
+    fn of_all(name: &str, text: &'a At<String>) -> Self {
+        Column { name: name.to_string(), text, only: None }
+    }
+}
+
+impl std::fmt::Display for Column<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} = {}", self.name, self.text.value)?;
+        self.only.as_ref().map_or(Ok(()), |only| write!(f, " where {only}"))
+    }
 }
 
 /// Takes calls out of expressions.
 struct Taken<'a> {
     input: &'a Edge,
+    rows: Rows,
     findings: &'a Findings,
     names: Vec<String>,
     calls: Vec<Option<Call>>,
@@ -122,9 +242,12 @@ struct Taken<'a> {
 
 impl Taken<'_> {
     /// What is left of an expression when each call in it is the name of a column.
-    fn take_out(&mut self, text: &At<String>) -> Option<Parsed> {
-        let parsed = parse(text, self.findings)?;
+    fn take_out(&mut self, column: &Column<'_>) -> Option<Parsed> {
+        let parsed = parse(column.text, self.findings)?;
         let mut rest = parsed.sql.clone();
+        if let Some(only) = &column.only {
+            restrict(&mut rest, only);
+        }
         let before = self.findings.len();
         let _ = visit_expressions_mut(&mut rest, |sql| {
             if let Sql::Function(call) = sql
@@ -174,9 +297,10 @@ impl Taken<'_> {
         let typed: Vec<Option<Scalar>> = sqls.iter().map(typed).collect();
         let typed = typed.into_iter().collect::<Option<Vec<Scalar>>>()?;
         let kinds: Vec<DataType> = typed.iter().map(|scalar| scalar.field().data_type().clone()).collect();
-        match (aggregate.plan)(&kinds, &numbers) {
+        match aggregate.plan_for(self.rows, &kinds, &numbers) {
             Ok(planned) => {
-                let arguments = typed.into_iter().zip(&planned.arguments).map(|(scalar, kind)| scalar.cast(kind));
+                let arguments = typed.into_iter().zip(&planned.arguments);
+                let arguments = arguments.map(|(scalar, kind)| Argument::new(scalar, kind));
                 Some(Call { arguments: arguments.collect(), planned, empty: aggregate.empty })
             }
             Err(message) => {
@@ -185,6 +309,20 @@ impl Taken<'_> {
             }
         }
     }
+}
+
+/// Lets the aggregates of an expression see only the rows for which `only` holds, too.
+fn restrict(sql: &mut Sql, only: &Sql) {
+    let _ = visit_expressions_mut(sql, |sql| {
+        if let Sql::Function(call) = sql
+            && find(&call.name.to_string().to_lowercase()).is_some()
+        {
+            let both =
+                |own: Box<Sql>| Sql::BinaryOp { left: own, op: BinaryOperator::And, right: Box::new(only.clone()) };
+            call.filter = Some(Box::new(call.filter.take().map_or_else(|| only.clone(), both)));
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 /// The arguments of a call, and whether only different ones count.

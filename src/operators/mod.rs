@@ -3,6 +3,7 @@
 //! An operator is pure (rows and marks in, rows out; no timely, no I/O, no clock) and is run by the one
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
+mod aggregate;
 mod alert;
 mod calls;
 pub mod changes;
@@ -11,8 +12,10 @@ mod filter;
 mod formulas;
 pub mod gate;
 mod indicators;
+mod kept;
 pub mod keyed;
 pub mod order;
+mod places;
 pub mod ports;
 mod replay;
 mod select;
@@ -35,9 +38,15 @@ use crate::state::Draft;
 /// Name, one line of help, and how it is read.
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] = &[
+    ("aggregate", "keeps what the rows of each group come to: for all time, or over a span of it", aggregate::read),
     ("alert", "tells of rows for which a condition becomes true", alert::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
+    (
+        "pivot",
+        "makes a column of each value that another column has: aggregates of the rows that have it",
+        aggregate::pivot,
+    ),
     ("select", "makes new rows of expressions", select::read),
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
@@ -50,6 +59,10 @@ pub trait OperatorSpec: Send + Sync {
 
 /// An operator, checked and typed.
 pub trait OperatorPlan: Send + Sync {
+    /// How it takes the rows of `input`: grouped by other columns, say.
+    fn takes(&self, input: &Edge) -> Edge {
+        input.clone()
+    }
     /// The running operator, on one worker.
     fn build(&self, context: &BuildContext) -> Result<Built>;
     /// Whether its rows are appended in an order of their own, [`ORDER`](crate::sources::ORDER) and then `seq`, rather than

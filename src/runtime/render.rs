@@ -180,7 +180,7 @@ impl<'s> Renderer<'_, 's> {
         let context = self.context(index, node, OnError::DeadLetter);
         match plan.build(&BuildContext { node: index as u16, lanes: Arc::clone(&self.lanes) })? {
             Built::Stateless(transform) => Ok(stateless(input, context, transform)),
-            Built::Keyed(operator) => self.keyed(input, edge, &node.name, context, operator),
+            Built::Keyed(operator) => self.keyed(input, &plan.takes(edge), &node.name, context, operator),
         }
     }
 

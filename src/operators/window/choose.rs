@@ -53,15 +53,7 @@ impl Window {
 
     /// Where rows stand among the others of their groups, if anybody asks.
     pub(super) fn places(&self, data: &RecordBatch, source: u16) -> Vec<Place> {
-        if !self.plan.by_place {
-            return Vec::new();
-        }
-        let seqs = self.plan.seq.map(|at| data.column(at).as_primitive::<Int64Type>().values());
-        let place = |(row, time): (usize, &i64)| {
-            let at = seqs.map_or(0, |seqs| self.lanes.partition_first(source, seqs[row]));
-            Place { time: *time, source, at }
-        };
-        self.times(data).iter().enumerate().map(place).collect()
+        if self.plan.by_place { self.places.of(data, source) } else { Vec::new() }
     }
 
     /// Finds the groups of rows, and opens those that are not there.

@@ -2,9 +2,9 @@
 //! back.
 
 use super::groups::{Group, Groups};
-use super::kept::Kept;
 use crate::aggregates::{Accumulator, Entries};
 use crate::error::Result;
+use crate::operators::kept::Kept;
 use crate::state::{Reader, put_varint};
 
 /// What is part of a checkpoint.

@@ -10,7 +10,6 @@ mod fill;
 mod groups;
 mod held;
 mod intervals;
-mod kept;
 mod run;
 mod tell;
 #[cfg(test)]
@@ -26,9 +25,10 @@ use toml::de::DeValue;
 
 use super::formulas::{Call, Formulas};
 use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
+use crate::aggregates;
 use crate::calendars::{Calendar, Hours};
 use crate::error::Result;
-use crate::sources::{ORDER, SEQ, TIME};
+use crate::sources::{ORDER, TIME};
 use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, FromToml, Named, OP, Port, REVISION, nanoseconds};
 use crate::words;
 use intervals::Intervals;
@@ -151,7 +151,7 @@ impl OperatorSpec for WindowSpec {
         self.check(input, findings);
         let keys = input.key.iter().map(|at| input.schema.field(*at).clone().with_nullable(true));
         let given: Vec<Field> = keys.chain(interval_columns(self.calendar.is_some())).collect();
-        let formulas = Formulas::plan(&self.columns, &given, input, findings)?;
+        let formulas = Formulas::plan(&self.columns, &given, input, aggregates::Rows::Come, findings)?;
         let fills = self.empty.value != Empty::Omit;
         let changes = self.emit == Emit::Updates || self.late.value == Late::Revise || input.kind == EdgeKind::Changes;
         let (visible, hidden) = further_columns(changes, fills);
@@ -188,7 +188,6 @@ impl OperatorSpec for WindowSpec {
             carried,
             time: time?,
             order: input.position(ORDER).filter(|_| !is_change),
-            seq: input.position(SEQ),
             input_op: input.position(OP).filter(|_| is_change),
             input_revision: input.position(REVISION).filter(|_| is_change),
             input: input.clone(),
@@ -370,7 +369,6 @@ pub struct WindowPlan {
     given: usize,
     time: usize,
     order: Option<usize>,
-    seq: Option<usize>,
     input_op: Option<usize>,
     input_revision: Option<usize>,
     /// Key, interval, aggregates, and what comes behind.

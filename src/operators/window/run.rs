@@ -9,15 +9,15 @@ use arrow::compute::take_record_batch;
 use super::choose::Chosen;
 use super::groups::{Group, Groups};
 use super::held::Held;
-use super::kept::Kept;
 use super::{LATE, Late, WindowPlan};
 use crate::aggregates::Entries;
 use crate::batch::Rows;
 use crate::error::Result;
 use crate::keys::{KeyIds, KeyReader};
 use crate::operators::changes::Changes;
+use crate::operators::kept::Kept;
+use crate::operators::places::Places;
 use crate::operators::{BuildContext, Operator, Output, StateKind};
-use crate::sources::lanes::Lanes;
 use crate::spec::{Refused, surviving};
 use crate::state::Draft;
 
@@ -28,7 +28,7 @@ pub struct Window {
     pub(super) node: u16,
     pub(super) keys: KeyReader,
     pub(super) ids: KeyIds,
-    pub(super) lanes: Arc<Lanes>,
+    pub(super) places: Places,
     pub(super) row_ids: Vec<u32>,
     pub(super) changes: Changes,
     pub(super) held: Held,
@@ -49,7 +49,7 @@ impl Window {
             node: context.node,
             keys: KeyReader::new(&plan.input.schema, &plan.input.key)?,
             ids: KeyIds::default(),
-            lanes: Arc::clone(&context.lanes),
+            places: Places::new(&plan.input, &context.lanes),
             row_ids: Vec::new(),
             changes: Changes::default(),
             held: Held {

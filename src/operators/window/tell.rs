@@ -17,8 +17,8 @@ use super::run::Window;
 use crate::aggregates::Empty;
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::formats::type_name;
 use crate::operators::Output;
+use crate::operators::formulas::finite;
 use crate::sources::{ORDER, SEQ, TIME};
 use crate::spec::{DELETE, INSERT, OP, REPLACE, REVISION, Refused, surviving};
 
@@ -123,19 +123,15 @@ impl Window {
     }
 
     /// Leaves out, and refuses, groups of which a result does not fit its type.
-    fn without_overflows(&self, mut slots: Vec<u32>, out: &mut Output) -> Result<Vec<u32>> {
-        for (at, call) in self.plan.formulas.schema.fields()[self.plan.given..].iter().enumerate() {
-            while let Err(overflow) = self.held.accumulators[at].results(&slots) {
-                let slot = slots.remove(overflow.at);
-                let group = self.held.groups.at(slot);
-                let columns = self.given(&[group])?;
-                let fields = self.plan.formulas.schema.fields()[..self.plan.given].to_vec();
-                let data = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-                let reason = format!("{} is greater than {} holds", call.name(), type_name(call.data_type()));
-                out.refused.push(Refused { row: 0, data, reason });
-            }
-        }
-        Ok(slots)
+    fn without_overflows(&self, slots: Vec<u32>, out: &mut Output) -> Result<Vec<u32>> {
+        let formulas = &self.plan.formulas;
+        formulas.fitting(&self.held.accumulators, slots, |slot, reason| {
+            let columns = self.given(&[self.held.groups.at(slot)])?;
+            let fields = formulas.schema.fields()[..self.plan.given].to_vec();
+            let data = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
+            out.refused.push(Refused { row: 0, data, reason });
+            Ok(())
+        })
     }
 
     /// What groups are known by.
@@ -206,19 +202,6 @@ impl Window {
             all.push(column);
         }
         Ok(all)
-    }
-}
-
-/// What is no number, or none there is, is a null.
-fn finite(column: ArrayRef) -> ArrayRef {
-    use arrow::array::AsArray;
-    use arrow::datatypes::Float64Type;
-    match column.as_primitive_opt::<Float64Type>() {
-        Some(floats) if floats.values().iter().any(|value| !value.is_finite()) => {
-            let finite = floats.iter().map(|value| value.filter(|value| value.is_finite()));
-            Arc::new(finite.collect::<arrow::array::Float64Array>())
-        }
-        _ => column,
     }
 }
 

@@ -57,6 +57,11 @@ impl Kept {
         self.of_key.get_mut(key as usize)?.remove(&(time, id.into()))
     }
 
+    /// The event time of the first row of a key.
+    pub fn first(&self, key: u32) -> Option<i64> {
+        self.of_key.get(key as usize)?.first_key_value().map(|((time, _), _)| *time)
+    }
+
     /// Forgets the rows of a key before `time`.
     pub fn forget(&mut self, key: u32, time: i64) {
         if let Some(rows) = self.of_key.get_mut(key as usize) {
@@ -90,7 +95,7 @@ impl Kept {
     /// Puts back what [`write`](Self::write) has written; returns the bytes behind it.
     pub fn read<'b>(&mut self, key: u32, bytes: &'b [u8]) -> Result<&'b [u8]> {
         let read = postcard::take_from_bytes::<Vec<(Id, Row)>>(bytes);
-        let (rows, rest) = read.map_err(|error| Error::run(format!("not the rows of a window: {error}")))?;
+        let (rows, rest) = read.map_err(|error| Error::run(format!("not the rows of a key: {error}")))?;
         if self.of_key.len() <= key as usize {
             self.of_key.resize_with(key as usize + 1, BTreeMap::new);
         }
