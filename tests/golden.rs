@@ -120,12 +120,19 @@ impl Run {
             let name = path.strip_prefix(expected).expect("below").to_string_lossy().into_owned();
             let expected = read_rows(&path);
             let what = format!("{}: {name}", self.name);
-            match in_the_end(self.output(&name)) {
+            match in_the_end(self.output(&name), self.key(&name)) {
                 Ok(rows) => wrong.extend(difference(&what, &rows, &expected)),
                 Err(row) => wrong.push(format!("{what}: this row was there before: {row}")),
             }
         }
         wrong
+    }
+
+    /// What the rows of an output are known by, where the case says so in `keys.json`.
+    fn key(&self, output: &str) -> Option<Vec<String>> {
+        let keys = fs::read_to_string(self.folder.path("keys.json")).ok()?;
+        let keys: BTreeMap<String, Vec<String>> = serde_json::from_str(&keys).expect("names of columns by output");
+        keys.get(output.split('.').next()?).cloned()
     }
 
     /// The rows of an output. What has no order of its own (files of each worker, dead letters) is put into one.
@@ -159,15 +166,16 @@ impl Run {
     }
 }
 
-/// Rows of intervals as those of a table, which they insert into, replace and delete, in the order of their ends and keys;
-/// others as they are. Err with a row that is said to be new and is not.
-fn in_the_end(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
-    if !rows.iter().all(|row| row.contains_key("start") && row.contains_key("end")) {
-        return Ok(rows);
-    }
+/// Rows as those of a table, which they insert into, replace and delete, in the order of their keys, where `key` names
+/// them: those of intervals are known by their ends, keys and starts. Others as they are. Err with a row that is said to
+/// be new and is not.
+fn in_the_end(rows: Vec<Row>, key: Option<Vec<String>>) -> Result<Vec<Row>, Json> {
+    let of_intervals = || rows.iter().all(|row| row.contains_key("start") && row.contains_key("end"));
+    let interval = || ["end", "symbol", "start"].map(str::to_string).to_vec();
+    let Some(names) = key.or_else(|| of_intervals().then(interval)) else { return Ok(rows) };
     let mut table = BTreeMap::new();
     for row in rows {
-        let key = ["end", "symbol", "start"].map(|name| row.get(name).map(Json::to_string));
+        let key: Vec<_> = names.iter().map(|name| row.get(name).map(Json::to_string)).collect();
         let op = row.get("__op").and_then(Json::as_str).unwrap_or("insert").to_string();
         let told = Json::from(row.clone());
         let before = if op == "delete" { table.remove(&key) } else { table.insert(key, row) };

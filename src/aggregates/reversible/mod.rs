@@ -8,6 +8,8 @@ mod bag;
 mod counted;
 mod exact;
 mod places;
+#[cfg(test)]
+mod tests;
 
 pub use arg::plan as arg;
 pub use bag::{distinct, greatest, least, quantile};

@@ -8,8 +8,6 @@ mod held;
 mod pivot;
 mod run;
 mod tell;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
