@@ -9,6 +9,8 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;
 
+use super::groups::FILES;
+use crate::support::groups::OPERATORS as GROUPS;
 use crate::support::naive;
 
 /// The columns that are compared.
@@ -171,8 +173,10 @@ pub fn flow(checkpoint: &str) -> String {
         lateness = "20ms"
         speed = 1
         {OPERATORS}
+        {GROUPS}
         {FOLDERS}
         {WINDOWS}
+        {FILES}
         "#
     )
 }

@@ -5,11 +5,13 @@ use std::path::Path;
 
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
+use super::groups::{self, FILES};
 use super::market::{FOLDERS, OPERATORS, ROWS, TRADES, Trade, WINDOWS, lines, trades};
 use super::{killed_again_and_again, started};
 use crate::support::bars::{
     BAR, Bars, Key, REVISED, SURGES, TREND, Table, Tick, Values, appended, differences as differ, surges, trend,
 };
+use crate::support::groups::OPERATORS as GROUPS;
 use crate::support::{Folder, Row, rows};
 
 /// So many neighbours change places: in a third of a second, where 20 ms are waited for and 150 ms more revise.
@@ -92,7 +94,8 @@ pub fn differences(trades: &[Trade], folder: &Path) -> Vec<String> {
     let revised = bars.revised(i64::MAX);
     let (trend, surges) = (trend(&revised), surges(&revised));
     let tables = [("bars", bars.in_time(i64::MAX)), ("trend", trend), ("surges", surges), ("revised", revised)];
-    Windows::of(folder).differences(&tables.into(), &[])
+    let of_groups = groups::differences(folder);
+    Windows::of(folder).differences(&tables.into(), &[]).into_iter().chain(of_groups).collect()
 }
 
 /// Trades of which many come late.
@@ -122,8 +125,10 @@ fn flow(checkpoint: &str) -> String {
         lateness = "20ms"
         speed = 1
         {OPERATORS}
+        {GROUPS}
         {FOLDERS}
         {WINDOWS}
+        {FILES}
         "#
     )
 }
@@ -151,7 +156,8 @@ fn undisturbed(seed: u64) -> Windows {
 }
 
 fn check(folder: &Folder, undisturbed: &Windows) {
-    let wrong = Windows::of(&folder.path("")).differences(&undisturbed.tables, &undisturbed.late);
+    let mut wrong = Windows::of(&folder.path("")).differences(&undisturbed.tables, &undisturbed.late);
+    wrong.extend(groups::differences(&folder.path("")));
     assert!(wrong.is_empty(), "{} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

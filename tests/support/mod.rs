@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod cluster;
+pub mod groups;
 pub mod naive;
 pub mod running;
 pub mod schema;

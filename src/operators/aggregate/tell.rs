@@ -16,10 +16,7 @@ use crate::spec::{DELETE, INSERT, REPLACE, Refused, surviving};
 impl Aggregating {
     /// Tells of groups that have changed.
     pub(super) fn tell(&mut self, slots: Vec<u32>, out: &mut Output) -> Result<()> {
-        let mut slots = slots;
         slots.iter().for_each(|slot| self.held.groups[*slot as usize].changed = false);
-        // What came and went within an epoch nobody has seen.
-        slots.retain(|slot| self.group(*slot).rows > 0 || self.group(*slot).told);
         let slots = self.without_overflows(slots, out)?;
         if slots.is_empty() {
             return Ok(());
@@ -92,6 +89,7 @@ impl Aggregating {
     }
 }
 
+/// A group without rows is deleted also where nobody knows of it: before a restart somebody may have.
 fn op(group: &Group) -> &'static str {
     match (group.rows, group.told) {
         (0, _) => DELETE,

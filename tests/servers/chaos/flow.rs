@@ -7,6 +7,7 @@ use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::recovery::market::{FOLDERS, OPERATORS, TRADES, Trade, Values};
+use crate::support::groups::OPERATORS as GROUPS;
 use crate::support::running::Running;
 
 pub const SYMBOLS: u64 = 200;
@@ -54,9 +55,9 @@ pub struct Places {
 }
 
 /// The topics of a job: that of the source, and what comes out.
-pub const TOPICS: [&str; 5] = ["trades", "few", "bars", "revised", "surges"];
+pub const TOPICS: [&str; 6] = ["trades", "few", "bars", "revised", "surges", "totals"];
 /// Its tables.
-pub const TABLES: [&str; 4] = ["few", "bars", "revised", "trend"];
+pub const TABLES: [&str; 7] = ["few", "bars", "revised", "trend", "totals", "recent", "sizes"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -77,6 +78,7 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
     let Places { job, brokers, cassandra } = places;
     let checkpoint = humantime::format_duration(checkpoint);
     let tables: String = ["bars", "revised", "trend"].iter().map(|node| table_of_windows(job, node)).collect();
+    let groups: String = ["totals", "recent", "sizes"].iter().map(|node| table_of_groups(job, node)).collect();
     format!(
         r#"
         version = 1
@@ -96,6 +98,7 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         lateness = "20ms"
         {TRADES}
         {OPERATORS}
+        {GROUPS}
         [sinks.topic]
         type = "kafka"
         input = "few"
@@ -114,6 +117,10 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         type = "kafka"
         input = "surges"
         topic = "{job}-surges"
+        [sinks.changelog_of_totals]
+        type = "kafka"
+        input = "totals"
+        topic = "{job}-totals"
         [sinks.table]
         type = "cassandra"
         input = "few"
@@ -123,6 +130,7 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         on_conflict = "last"
         {FOLDERS}
         {tables}
+        {groups}
         "#
     )
 }
@@ -137,6 +145,19 @@ fn table_of_windows(job: &str, node: &str) -> String {
         table = "{job}_{node}"
         partition_key = "symbol"
         clustering_key = ["start"]
+        "#
+    )
+}
+
+/// A table of rows that are known by their symbol alone.
+fn table_of_groups(job: &str, node: &str) -> String {
+    format!(
+        r#"
+        [sinks.table_of_{node}]
+        type = "cassandra"
+        input = "{node}"
+        table = "{job}_{node}"
+        partition_key = "symbol"
         "#
     )
 }

@@ -10,6 +10,7 @@ mod check;
 mod disk;
 mod faults;
 mod flow;
+mod groups;
 mod janitor;
 mod network;
 mod produce;

@@ -9,13 +9,14 @@ use rdkafka::error::KafkaError;
 
 use super::check::shortened;
 use super::flow::{PARTITIONS, Places, partition, symbol, trade};
+use super::groups;
 use super::table::Stored;
 use super::tail::consumer;
 use crate::recovery::alerts;
 use crate::recovery::market::Trade;
 use crate::recovery::windows::{bars, key, late, values};
 use crate::support::Row;
-use crate::support::bars::{BAR, REVISED, SURGES, TREND, Table, appended, differences, surges, trend};
+use crate::support::bars::{BAR, Key, REVISED, SURGES, TREND, Table, appended, differences, surges, trend};
 
 /// No answer takes this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,6 +46,7 @@ pub fn wrong(places: &Places, seed: u64, count: u64, folder: &Path) -> Vec<Strin
         compare("the surges", &surges(&revised), &last(topic("surges"), &SURGES)),
         shortened("the late trades", differences_of_late(&expected.late, &late(folder))),
         shortened("the alerts", alerts::differences(&trades, folder)),
+        groups::wrong(places, &trades, passed),
     ]
     .concat();
     // A run without late trades would tell nothing of them.
@@ -66,16 +68,22 @@ fn differences_of_late(expected: &BTreeSet<i64>, found: &[i64]) -> Vec<String> {
 }
 
 /// A message of a topic.
-struct Told {
+pub struct Told {
     key: Vec<u8>,
     row: Option<Row>,
 }
 
-/// What stands last under each key.
+/// What stands last under each key of an interval.
 fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
+    last_of(messages, key, columns)
+}
+
+/// What stands last under each key; a text alone is a symbol.
+pub fn last_of(messages: Vec<Told>, key: impl Fn(&Row) -> Key, columns: &[&str]) -> Table {
     let mut last = Table::new();
     for message in messages {
-        let key = key(&serde_json::from_slice(&message.key).expect("a key of several columns"));
+        let symbol = || Row::from_iter([("symbol".to_string(), String::from_utf8_lossy(&message.key).into())]);
+        let key = key(&serde_json::from_slice(&message.key).unwrap_or_else(|_| symbol()));
         match &message.row {
             Some(row) => drop(last.insert(key, values(row, columns))),
             None => drop(last.remove(&key)),
@@ -85,7 +93,7 @@ fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
 }
 
 /// All messages of a topic, those of each partition in order; of transactions only what is committed.
-fn messages(brokers: &str, topic: &str) -> Vec<Told> {
+pub fn messages(brokers: &str, topic: &str) -> Vec<Told> {
     let consumer = consumer(brokers, topic);
     let (mut read, mut ended, began) = (Vec::new(), HashSet::new(), Instant::now());
     while ended.len() < PARTITIONS as usize {
