@@ -99,6 +99,8 @@ impl Edge {
             key: moved(&self.key),
             row_key: moved(&self.row_key),
             placed: true,
+            // Whoever adds columns may find others for the same row, and replaces it then.
+            retracts: false,
             ..self.clone()
         })
     }

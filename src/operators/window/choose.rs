@@ -7,6 +7,7 @@ use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
 use super::groups::Group;
 use super::intervals::Belongs;
+use super::kept::Row;
 use super::run::Window;
 use crate::aggregates::Place;
 use crate::error::Result;
@@ -18,8 +19,10 @@ use crate::spec::DELETE;
 pub struct Chosen {
     pub rows: Vec<u32>,
     pub slots: Vec<u32>,
-    /// Rows that came too late for every interval.
+    /// Rows that came too late for every interval,
     pub late: Vec<u32>,
+    /// and how many of them take back or correct one that came before.
+    pub late_changes: u64,
     /// How many came while the exchange was closed.
     pub outside: u64,
     /// Rows of years that the calendar does not cover.
@@ -32,6 +35,40 @@ impl Chosen {
         let stays = |(_, slot): &(u32, u32)| groups.binary_search(slot).is_err();
         let entries = std::mem::take(&mut self.rows).into_iter().zip(std::mem::take(&mut self.slots));
         (self.rows, self.slots) = entries.filter(stays).unzip();
+    }
+}
+
+/// How far event time had come when a row came, and whether that was too late for all its intervals.
+#[derive(Clone, Copy)]
+struct Came {
+    come: i64,
+    too_late: bool,
+}
+
+impl Default for Came {
+    fn default() -> Self {
+        Came { come: i64::MIN, too_late: false }
+    }
+}
+
+/// A row that comes in addition.
+struct Added {
+    row: usize,
+    /// How many corrections it has seen.
+    revision: u64,
+    /// Whether it takes the place of one that was taken back right before.
+    again: bool,
+}
+
+impl Added {
+    /// Counts a correction of its group, unless that was done when the row before it was taken back.
+    fn count(&self, group: &mut Group, come: i64) {
+        let counted = u64::from(group.end <= come);
+        match (self.revision > 0, self.again) {
+            (true, true) => group.corrections -= counted,
+            (true, false) => group.corrections += 1 - counted,
+            (false, _) => {}
+        }
     }
 }
 
@@ -73,9 +110,7 @@ impl Window {
         chosen.slots.reserve(data.num_rows());
         for row in rows {
             let (key, time) = (self.row_ids[row], times[row]);
-            // How far event time had come: in the partition of the row, or here.
-            let come = order.map_or(i64::MIN, |order| if order[row] > time { order[row] } else { i64::MIN });
-            let come = come.max(self.passed);
+            let come = self.come(order.map(|order| order[row]), time);
             let before = chosen.rows.len();
             let belongs = match plan.intervals.gap() {
                 Some(gap) => {
@@ -99,6 +134,21 @@ impl Window {
         }
     }
 
+    /// How far event time had come when a row of `time` came: in its partition, or here. What takes the place of another row
+    /// may come at any time: its place alone tells when the other one came.
+    fn come(&self, place: Option<i64>, time: i64) -> i64 {
+        let told = place.map_or(i64::MIN, |place| if place > time { place } else { i64::MIN });
+        if self.plan.input_op.is_some() && place.is_some() { told } else { told.max(self.passed) }
+    }
+
+    /// Whether a row of `time` comes too late for all its intervals, where event time has come to `come`.
+    fn is_too_late(&self, time: i64, come: i64) -> bool {
+        let mut is_late = true;
+        let revises = self.plan.revises;
+        let belongs = self.plan.intervals.of(time, |_, end| is_late &= end.saturating_add(revises) <= come);
+        is_late && matches!(belongs, Belongs::There)
+    }
+
     fn enter(&mut self, row: usize, slot: u32, chosen: &mut Chosen) {
         if self.held.groups.at(slot).rows == 0 {
             self.carry_nothing(slot);
@@ -120,7 +170,7 @@ impl Window {
     #[inline]
     fn group(&mut self, key: u32, start: i64, end: i64, come: i64) -> Option<u32> {
         let is_late = end <= come;
-        if is_late && end.saturating_add(self.plan.reach) <= come {
+        if is_late && end.saturating_add(self.plan.revises) <= come {
             return None;
         }
         let slot = match self.held.groups.find(key, start) {
@@ -151,7 +201,7 @@ impl Window {
             (start, end) = (start.min(groups.at(*slot).start), end.max(groups.at(*slot).end));
         }
         let is_late = end <= come;
-        if is_late && end.saturating_add(self.plan.reach) <= come {
+        if is_late && end.saturating_add(self.plan.revises) <= come {
             return None;
         }
         let slot = match touched.split_first() {
@@ -188,6 +238,7 @@ impl Window {
         chosen: &mut Chosen,
     ) -> Result<()> {
         let plan = Arc::clone(&self.plan);
+        let came = self.came(data);
         let (Some(op), Some(kept)) = (plan.input_op, &mut self.held.kept) else { return Ok(()) };
         let ops = data.column(op).as_string::<i32>();
         let revisions = plan.input_revision.map(|at| data.column(at).as_primitive::<Int64Type>().values());
@@ -196,31 +247,56 @@ impl Window {
         let values = kept.encode(&flat)?;
         let identify = KeyReader::new(&data.schema(), &plan.input.row_key)?;
         let (mut added, mut stale) = (Vec::new(), Vec::new());
+        let mut taken = None;
         identify.for_each(data, |row, id| {
             let (key, time) = (self.row_ids[row], times[row]);
             let revision = revisions.map_or(0, |revisions| revisions[row].max(0) as u64);
-            let place = places.get(row).copied().unwrap_or(Place { time, ..Place::default() });
-            if ops.value(row) == DELETE {
-                if kept.take(key, time, id).is_some() {
-                    stale.push((key, time, revision));
+            let is_delete = ops.value(row) == DELETE;
+            let before = taken.take();
+            if is_delete && kept.take(key, time, id).is_some() {
+                stale.push((key, time, if plan.input.retracts { 1 } else { revision }));
+                taken = Some((key, Box::<[u8]>::from(id)));
+            } else if came[row].too_late {
+                chosen.late.push(row as u32);
+                chosen.late_changes += u64::from(is_delete || revision > 0);
+            } else if !is_delete {
+                let place = places.get(row).copied().unwrap_or(Place { time, ..Place::default() });
+                let corrected = if plan.input.retracts { 0 } else { revision };
+                let values = values.row(row).as_ref().into();
+                let again = before.is_some_and(|(other, was)| other == key && was.as_ref() == id);
+                match kept.put(key, time, id, Row { place, revision: corrected, come: came[row].come, values }) {
+                    Some(_) => stale.push((key, time, 0)),
+                    None => added.push(Added { row, revision, again }),
                 }
-            } else if kept.put(key, time, id, place, revision, values.row(row).as_ref()).is_some() {
-                stale.push((key, time, 0));
-            } else {
-                added.push((row, revision));
             }
         })?;
-        for (row, revision) in added {
+        for row in added {
             let before = chosen.slots.len();
-            self.choose(data, std::iter::once(row), chosen);
+            self.choose(data, std::iter::once(row.row), chosen);
             for slot in &chosen.slots[before..] {
-                self.held.groups.at_mut(*slot).corrected += revision;
+                let group = self.held.groups.at_mut(*slot);
+                match plan.input.retracts {
+                    true => row.count(group, came[row.row].come),
+                    false => group.corrected += row.revision,
+                }
             }
         }
         // They hold the rows that were added, too.
         let anew = self.anew(&stale)?;
         chosen.leave_out(&anew);
         Ok(())
+    }
+
+    /// When changes that say where they stand came.
+    fn came(&self, data: &RecordBatch) -> Vec<Came> {
+        let times = self.times(data);
+        let Some(order) = self.plan.order else { return vec![Came::default(); times.len()] };
+        let order = data.column(order).as_primitive::<TimestampNanosecondType>().values();
+        let came = |(time, place): (&i64, &i64)| {
+            let come = self.come(Some(*place), *time);
+            Came { come, too_late: self.is_too_late(*time, come) }
+        };
+        times.iter().zip(order).map(came).collect()
     }
 
     /// Computes the groups anew that hold these times of these keys, from the rows that are kept. With each comes how many
@@ -238,7 +314,7 @@ impl Window {
         groups.sort_unstable();
         groups.dedup();
         for slot in &groups {
-            self.held.aggregate_anew(*slot)?;
+            self.held.aggregate_anew(*slot, self.plan.revises)?;
             let group = self.held.groups.at_mut(*slot);
             if !std::mem::replace(&mut group.changed, true) {
                 self.changed.push(*slot);
