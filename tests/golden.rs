@@ -72,7 +72,7 @@ fn in_cluster(case: &Path, cluster: &Cluster) -> Run {
     let job = cluster.job(0, submitted["name"].as_str().expect("a name"));
     let nodes = job["nodes"].as_array().expect("nodes");
     let sum = |what: &str| nodes.iter().filter_map(|node| node[what].as_u64()).sum::<u64>();
-    let summed = ["held_back", "late", "outside", "dead_letters", "skipped"]
+    let summed = ["held_back", "late", "outside", "unmatched", "dead_letters", "skipped"]
         .map(|what| (what.to_string(), Json::from(sum(what))));
     let told = ["rows_in", "rows_out"].map(|what| (what.to_string(), job[what].clone()));
     let totals = summed.into_iter().chain(told).collect();
@@ -159,19 +159,24 @@ impl Run {
     }
 }
 
-/// Rows of intervals as those of a table, which they insert into, replace and delete, in the order of their ends and keys;
-/// others as they are. Err with a row that is said to be new and is not.
+/// Rows of intervals as those of a table, which they insert into, replace and delete, in the order of their ends and keys,
+/// and changes of rows of a source in the order of `seq`; others as they are. Err with a row that is said to be new and is
+/// not, or to be deleted and is not there.
 fn in_the_end(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
-    if !rows.iter().all(|row| row.contains_key("start") && row.contains_key("end")) {
-        return Ok(rows);
-    }
+    let have = |names: &[&str]| rows.iter().all(|row| names.iter().all(|name| row.contains_key(*name)));
+    let seq = |row: &Row| row.get("seq").and_then(Json::as_i64).unwrap_or_default();
+    let key_of: Box<dyn Fn(&Row) -> (i64, [Option<String>; 3])> = match (have(&["start", "end"]), have(&["seq", "__op"])) {
+        (true, _) => Box::new(|row| (0, ["end", "symbol", "start"].map(|name| row.get(name).map(Json::to_string)))),
+        (false, true) => Box::new(move |row| (seq(row), Default::default())),
+        (false, false) => return Ok(rows),
+    };
     let mut table = BTreeMap::new();
     for row in rows {
-        let key = ["end", "symbol", "start"].map(|name| row.get(name).map(Json::to_string));
+        let key = key_of(&row);
         let op = row.get("__op").and_then(Json::as_str).unwrap_or("insert").to_string();
         let told = Json::from(row.clone());
         let before = if op == "delete" { table.remove(&key) } else { table.insert(key, row) };
-        if op == "insert" && before.is_some() {
+        if before.is_some() == (op == "insert") {
             return Err(told);
         }
     }

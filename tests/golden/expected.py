@@ -7,7 +7,7 @@ A case is a folder of `cases/`: a dataflow file, its inputs, and under `expected
 file under the name the sink gives it (`totals.json`: what `tapeflow run --json` counts). Expected values come from
 others: indicators from TA-Lib, pandas and the formulas of Pine (see `talib/generate.py`), selections and filters from
 DuckDB, files from polars and PyArrow; what a handful of rows must give is written out. Nothing here is taken from our
-own code. Windows are in `windows.py`. The calls of an `indicators` node are read from the dataflow file, so that they are
+own code. Windows are in `windows.py`, corrected trades in `corrections.py`. The calls of an `indicators` node are read from the dataflow file, so that they are
 written once.
 """
 
@@ -36,7 +36,11 @@ from oracles import (
     rows_of,
     sql,
 )
+from corrections import CASES as CORRECTIONS
 from windows import CASES
+
+
+CASES |= CORRECTIONS
 
 
 def case(function):
