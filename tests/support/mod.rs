@@ -2,6 +2,7 @@
 
 pub mod bars;
 pub mod cluster;
+pub mod mended;
 pub mod naive;
 pub mod running;
 pub mod schema;

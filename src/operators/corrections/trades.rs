@@ -80,7 +80,13 @@ impl Trades {
 
     /// Gives a trade other columns, and where it has one another id by which it is known as well. Returns it as it was and
     /// as it is, and how often it was corrected before.
-    pub fn replace(&mut self, id: &[u8], new: Option<&[u8]>, since: i64, own: &[u8]) -> Result<(Row, Row, u64), Refusal> {
+    pub fn replace(
+        &mut self,
+        id: &[u8],
+        new: Option<&[u8]>,
+        since: i64,
+        own: &[u8],
+    ) -> Result<(Row, Row, u64), Refusal> {
         let place = self.find(id, since).ok_or(Refusal::Unknown)?;
         let further = new.filter(|new| *new != id);
         if further.is_some_and(|new| self.find(new, since).is_some()) {

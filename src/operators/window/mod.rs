@@ -409,7 +409,10 @@ impl OperatorPlan for Planned {
         lines.extend(plan.formulas.texts.iter().cloned());
         let late = match plan.late {
             Late::Revise => {
-                format!("late rows revise for {}", humantime::format_duration(Duration::from_nanos(plan.revises as u64)))
+                format!(
+                    "late rows revise for {}",
+                    humantime::format_duration(Duration::from_nanos(plan.revises as u64))
+                )
             }
             late => format!("late rows: {late}"),
         };

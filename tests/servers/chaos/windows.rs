@@ -66,13 +66,13 @@ fn differences_of_late(expected: &BTreeSet<i64>, found: &[i64]) -> Vec<String> {
 }
 
 /// A message of a topic.
-struct Told {
-    key: Vec<u8>,
-    row: Option<Row>,
+pub struct Told {
+    pub key: Vec<u8>,
+    pub row: Option<Row>,
 }
 
-/// What stands last under each key.
-fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
+/// What stands last under each key of several columns.
+pub fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
     let mut last = Table::new();
     for message in messages {
         let key = key(&serde_json::from_slice(&message.key).expect("a key of several columns"));
@@ -85,7 +85,7 @@ fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
 }
 
 /// All messages of a topic, those of each partition in order; of transactions only what is committed.
-fn messages(brokers: &str, topic: &str) -> Vec<Told> {
+pub fn messages(brokers: &str, topic: &str) -> Vec<Told> {
     let consumer = consumer(brokers, topic);
     let (mut read, mut ended, began) = (Vec::new(), HashSet::new(), Instant::now());
     while ended.len() < PARTITIONS as usize {

@@ -12,7 +12,18 @@ fn trade(n: i64, id: &str, price: f64) -> Message {
 fn message(n: i64, kind: &'static str, id: &str, about: &str, price: f64) -> Message {
     let time = START + n * SECOND;
     let (id, about) = (id.to_string(), about.to_string());
-    Message { symbol: "A", kind, id, about, time, price, volume: 1, offset: n as u64, place: time, ..Message::default() }
+    Message {
+        symbol: "A",
+        kind,
+        id,
+        about,
+        time,
+        price,
+        volume: 1,
+        offset: n as u64,
+        place: time,
+        ..Message::default()
+    }
 }
 
 /// What comes of messages, each taken alone.
@@ -33,8 +44,7 @@ fn change(op: &str, revision: i64, n: i64, id: &str, price: f64) -> Change {
 #[test]
 fn a_cancelled_trade_is_deleted_as_it_was() {
     let messages = [trade(1, "x", 10.0), trade(2, "y", 11.0), message(30, "cancel", "x", "", 0.0)];
-    let expected =
-        [change(INSERT, 0, 1, "x", 10.0), change(INSERT, 0, 2, "y", 11.0), change(DELETE, 0, 1, "x", 10.0)];
+    let expected = [change(INSERT, 0, 1, "x", 10.0), change(INSERT, 0, 2, "y", 11.0), change(DELETE, 0, 1, "x", 10.0)];
     assert_eq!(follow(&Subject::new(IDS), &messages), (expected.to_vec(), vec![], 0));
 }
 
@@ -141,15 +151,8 @@ fn the_horizon_is_told_by_the_place_of_a_message() {
     ];
     let (changes, refused, unmatched) = follow(&subject, &messages);
     let ops: Vec<(&str, &str)> = changes.iter().map(|change| (change.0.as_str(), change.3.as_str())).collect();
-    let expected = [
-        (INSERT, "x"),
-        (INSERT, "y"),
-        (DELETE, "x"),
-        (INSERT, "x"),
-        (DELETE, "y"),
-        (INSERT, "late"),
-        (INSERT, "x"),
-    ];
+    let expected =
+        [(INSERT, "x"), (INSERT, "y"), (DELETE, "x"), (INSERT, "x"), (DELETE, "y"), (INSERT, "late"), (INSERT, "x")];
     assert_eq!((ops, unmatched), (expected.to_vec(), 1));
     assert!(refused[1].contains("`later` came more than 10s (the horizon of corrections) behind"), "{refused:?}");
 }
@@ -209,7 +212,10 @@ fn what_is_wrong_with_corrections_is_told() {
         }
     };
     let wrong = mistakes("id = \"symbol\"\nretarct = \"true\"");
-    assert!(wrong.contains("needs `retract`, `replace` or both") && wrong.contains("did you mean `retract`"), "{wrong}");
+    assert!(
+        wrong.contains("needs `retract`, `replace` or both") && wrong.contains("did you mean `retract`"),
+        "{wrong}"
+    );
     let wrong = mistakes("id = \"nothing\"\nretract = \"symbol\"");
     assert!(wrong.contains("no column `nothing`") && wrong.contains("true or false"), "{wrong}");
     let wrong = mistakes("id = \"symbol\"\nrefers_to = \"revision\"\nretract = \"false\"");

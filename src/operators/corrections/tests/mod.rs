@@ -103,7 +103,9 @@ impl Subject {
 
     fn rows(&self, messages: &[Message]) -> Rows {
         let text = |of: fn(&Message) -> &str| -> ArrayRef {
-            Arc::new(messages.iter().map(|message| Some(of(message)).filter(|text| *text != "")).collect::<StringArray>())
+            Arc::new(
+                messages.iter().map(|message| Some(of(message)).filter(|text| *text != "")).collect::<StringArray>(),
+            )
         };
         let instants = |of: fn(&Message) -> i64| -> ArrayRef {
             Arc::new(TimestampNanosecondArray::from_iter_values(messages.iter().map(of)))
@@ -183,10 +185,12 @@ fn apply(table: &mut Table, out: &Output, id: &str, columns: &[&str]) {
             Some(ids) => ids.values().to_vec(),
             None => column(id).as_primitive::<TimestampMillisecondType>().values().to_vec(),
         };
-        let floats = |name: &&str| arrow::compute::cast(column(name), &arrow::datatypes::DataType::Float64).expect("a number");
+        let floats =
+            |name: &&str| arrow::compute::cast(column(name), &arrow::datatypes::DataType::Float64).expect("a number");
         let values: Vec<ArrayRef> = columns.iter().map(floats).collect();
         for row in 0..rows.data.num_rows() {
-            let value = |column: &ArrayRef| column.is_valid(row).then(|| column.as_primitive::<Float64Type>().value(row));
+            let value =
+                |column: &ArrayRef| column.is_valid(row).then(|| column.as_primitive::<Float64Type>().value(row));
             let key = (symbols.value(row).to_string(), ids[row]);
             let now: Vec<Option<f64>> = values.iter().map(value).collect();
             match ops.value(row) {

@@ -11,8 +11,7 @@ const SYMBOLS: [&str; 3] = ["A", "B", "C"];
 const SIZE: i64 = 10 * SECOND;
 const LATENESS: i64 = 3 * SECOND;
 const HORIZON: i64 = 40 * SECOND;
-const CORRECTIONS: &str =
-    "id = \"id\"\nrefers_to = \"about\"\nretract = \"kind = 'cancel'\"\nreplace = \"kind = 'correct'\"\nhorizon = \"40s\"";
+const CORRECTIONS: &str = "id = \"id\"\nrefers_to = \"about\"\nretract = \"kind = 'cancel'\"\nreplace = \"kind = 'correct'\"\nhorizon = \"40s\"";
 
 /// The messages of each symbol, in a partition of its own.
 fn market(random: &mut StdRng) -> Vec<Vec<Message>> {
@@ -123,9 +122,8 @@ fn bars(symbol: &str, trades: &[Trade]) -> Table {
 fn means(symbol: &str, trades: &[Trade]) -> Table {
     let mut there: Vec<&Trade> = trades.iter().filter(|trade| trade.is_there).collect();
     there.sort_by_key(|trade| (trade.time, trade.seq));
-    let mean = |at: usize| {
-        at.checked_sub(2).map(|first| there[first..=at].iter().map(|trade| trade.price).sum::<f64>() / 3.0)
-    };
+    let mean =
+        |at: usize| at.checked_sub(2).map(|first| there[first..=at].iter().map(|trade| trade.price).sum::<f64>() / 3.0);
     (0..there.len()).map(|at| ((symbol.to_string(), there[at].seq), vec![Some(there[at].price), mean(at)])).collect()
 }
 
@@ -187,7 +185,10 @@ impl<'s> Chain<'s> {
     }
 
     fn save(&mut self, full: bool) {
-        self.operators.iter_mut().zip(&mut self.stores).for_each(|(operator, store)| save(operator.as_mut(), store, full));
+        self.operators
+            .iter_mut()
+            .zip(&mut self.stores)
+            .for_each(|(operator, store)| save(operator.as_mut(), store, full));
     }
 
     fn begin_again(&mut self, watermark: i64) {
