@@ -8,6 +8,7 @@
 
 mod rows;
 mod run;
+mod said;
 #[cfg(test)]
 mod tests;
 mod trades;

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampNanosecondArray};
+use arrow::array::{AsArray, RecordBatch, TimestampNanosecondArray};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use arrow::row::{RowConverter, SortField};
-use arrow::util::display::array_value_to_string;
 
 use super::CorrectionsPlan;
 use super::rows::{Encoded, Format, Told};
-use super::trades::{Refusal, Trades};
+use super::said::{Kind, Reason, Said};
+use super::trades::Trades;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
@@ -46,22 +46,6 @@ struct Columns {
     time: usize,
     order: usize,
     seq: usize,
-}
-
-/// What a message is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Trade,
-    Retract,
-    Replace,
-}
-
-/// What the expressions say of messages.
-struct Said {
-    id: Vec<ArrayRef>,
-    target: Vec<ArrayRef>,
-    retract: BooleanArray,
-    replace: BooleanArray,
 }
 
 /// Messages, as they are followed.
@@ -232,84 +216,5 @@ impl Operator for Corrections {
         self.due.extend(read.first().map(|first| (first.saturating_add(self.plan.horizon), key)));
         self.trades[key as usize] = read;
         Ok(())
-    }
-}
-
-impl Said {
-    fn of(plan: &CorrectionsPlan, data: &RecordBatch) -> Result<Said> {
-        let all = |scalars: &[crate::spec::expression::Scalar]| {
-            scalars.iter().map(|scalar| scalar.evaluate(data)).collect::<Result<Vec<_>>>()
-        };
-        let (retract, replace) = (plan.is(&plan.retract, data)?, plan.is(&plan.replace, data)?);
-        Ok(Said { id: all(&plan.id)?, target: all(&plan.target)?, retract, replace })
-    }
-
-    fn kind(&self, row: usize) -> Kind {
-        match (self.retract.value(row), self.replace.value(row)) {
-            (true, _) => Kind::Retract,
-            (false, true) => Kind::Replace,
-            (false, false) => Kind::Trade,
-        }
-    }
-
-    /// Whether a message has no id.
-    fn is_null(&self, row: usize) -> bool {
-        self.id.iter().any(|id| id.is_null(row))
-    }
-
-    /// Whether a message does not say which trade it is about.
-    fn has_none(&self, kind: Kind, row: usize) -> bool {
-        match kind {
-            Kind::Trade => self.is_null(row),
-            Kind::Retract | Kind::Replace => self.target.iter().any(|id| id.is_null(row)),
-        }
-    }
-}
-
-/// Why a message is refused.
-enum Reason {
-    NoId,
-    TooLate,
-    Trade(Refusal),
-}
-
-impl Reason {
-    /// Whether there is no such trade, or none any more.
-    fn is_unmatched(&self) -> bool {
-        matches!(self, Reason::Trade(Refusal::Unknown | Refusal::Cancelled))
-    }
-}
-
-impl From<Refusal> for Reason {
-    fn from(refusal: Refusal) -> Self {
-        Reason::Trade(refusal)
-    }
-}
-
-impl CorrectionsPlan {
-    fn words(&self, reason: Reason, kind: Kind, said: &Said, row: usize) -> String {
-        let show = |ids: &[ArrayRef]| {
-            let one = |id: &ArrayRef| array_value_to_string(id, row).unwrap_or_default();
-            ids.iter().map(one).collect::<Vec<_>>().join(", ")
-        };
-        let (id, target, horizon) = (show(&said.id), show(&said.target), self.horizon());
-        match (reason, kind) {
-            (Reason::NoId, Kind::Trade) => format!("it has no id ({})", self.text),
-            (Reason::NoId, _) => "it does not say which trade it is about".to_string(),
-            (Reason::TooLate, _) => {
-                format!("the trade `{id}` came more than {horizon} (the horizon of corrections) behind event time")
-            }
-            (Reason::Trade(Refusal::Unknown), _) => format!(
-                "of its key there is no trade `{target}` that it could be about: none came, or more than {horizon} (the \
-                 horizon of corrections) ago"
-            ),
-            (Reason::Trade(Refusal::Cancelled), Kind::Trade) => {
-                format!("the trade `{id}` came before, and was cancelled")
-            }
-            (Reason::Trade(Refusal::Cancelled), _) => format!("the trade `{target}` was cancelled before"),
-            (Reason::Trade(Refusal::Repeated), _) => {
-                format!("the trade `{id}` came before: an id is that of one trade for {horizon} (the horizon)")
-            }
-        }
     }
 }

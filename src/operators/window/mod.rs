@@ -5,6 +5,7 @@
 //! appended, unless late ones revise (`late = "revise"`), each epoch shows how far it has come (`emit = "updates"`), or
 //! the rows that come in may be replaced and taken back themselves: then they are changes.
 
+mod change;
 mod choose;
 mod fill;
 mod groups;

@@ -200,10 +200,10 @@ fn a_message_that_corrects_needs_no_time() {
 
 #[test]
 fn what_is_wrong_with_corrections_is_told() {
-    let mistakes = |corrections: &str| {
+    let mistakes = |column: &str, corrections: &str| {
         let text = format!(
             "version = 1\nname = \"t\"\n[sources.trades]\ntype = \"kafka\"\nbrokers = \"b:1\"\ntopic = \"t\"\n\
-             schema = {{ symbol = \"text\", revision = \"int\", at = \"timestamp_ms\" }}\ntime = \"at\"\nkey = \"symbol\"\n\
+             schema = {{ symbol = \"text\", {column} = \"int\", at = \"timestamp_ms\" }}\ntime = \"at\"\nkey = \"symbol\"\n\
              [sources.trades.corrections]\n{corrections}\n[sinks.out]\ntype = \"discard\"\ninput = \"trades\"\n"
         );
         match Plan::of(Path::new("t.toml"), &text, &Files::default()) {
@@ -211,15 +211,17 @@ fn what_is_wrong_with_corrections_is_told() {
             Err(error) => error.to_string(),
         }
     };
-    let wrong = mistakes("id = \"symbol\"\nretarct = \"true\"");
-    assert!(
-        wrong.contains("needs `retract`, `replace` or both") && wrong.contains("did you mean `retract`"),
-        "{wrong}"
+    let told = |wrong: String, words: &[&str]| words.iter().for_each(|words| assert!(wrong.contains(words), "{wrong}"));
+    told(
+        mistakes("size", "id = \"symbol\"\nretarct = \"true\""),
+        &["needs `retract`, `replace` or both", "did you mean `retract`"],
     );
-    let wrong = mistakes("id = \"nothing\"\nretract = \"symbol\"");
-    assert!(wrong.contains("no column `nothing`") && wrong.contains("true or false"), "{wrong}");
-    let wrong = mistakes("id = \"symbol\"\nrefers_to = \"revision\"\nretract = \"false\"");
-    assert!(wrong.contains("an id is text, but `refers_to` is int"), "{wrong}");
-    let wrong = mistakes("id = \"symbol\"\nretract = \"false\"");
-    assert!(wrong.contains("there is a column `revision` already"), "{wrong}");
+    told(mistakes("size", "id = \"nothing\"\nretract = \"symbol\""), &["no column `nothing`", "true or false"]);
+    let other = "id = \"symbol\"\nrefers_to = \"size\"\nretract = \"false\"";
+    told(mistakes("size", other), &["an id is text, but `refers_to` is int"]);
+    let fine = "id = \"symbol\"\nretract = \"false\"\n";
+    told(mistakes("revision", fine), &["there is a column `revision` already"]);
+    let same = "[operators.same]\ntype = \"filter\"\ninput = \"trades\"\nwhen = \"true\"\n\
+                [sinks.both]\ntype = \"discard\"\ninput = [\"trades\", \"same\"]";
+    told(mistakes("size", &format!("{fine}{same}")), &["known by `seq`: of several nodes they would be mixed up"]);
 }

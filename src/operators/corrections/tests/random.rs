@@ -140,6 +140,12 @@ fn shuffled(random: &mut StdRng, market: &[Vec<Message>]) -> Vec<Message> {
     symbols.into_iter().map(take).collect()
 }
 
+/// The watermark, where partitions have shown these times.
+fn watermark(shown: &BTreeMap<u64, i64>) -> i64 {
+    let least = shown.values().min().filter(|_| shown.len() == SYMBOLS.len());
+    least.map_or(i64::MIN, |time| time - LATENESS)
+}
+
 /// The operators, and what has come of them.
 struct Chain<'s> {
     subject: &'s Subject,
@@ -191,6 +197,7 @@ impl<'s> Chain<'s> {
             .for_each(|(operator, store)| save(operator.as_mut(), store, full));
     }
 
+    /// Begins again with what was saved last, when event time had come to `watermark`.
     fn begin_again(&mut self, watermark: i64) {
         self.operators = Self::build(self.subject);
         self.operators.iter_mut().zip(&self.stores).for_each(|(operator, store)| restore(operator.as_mut(), store));
@@ -221,7 +228,7 @@ fn same(what: &str, found: &Table, expected: &Table) {
 fn what_comes_out_is_as_if_the_wrong_trades_had_never_been() {
     let subject = Subject::new(CORRECTIONS);
     let mut corrected = 0;
-    for seed in 0..150 {
+    for seed in 0..60 {
         let mut random = StdRng::seed_from_u64(seed);
         let market = market(&mut random);
         let (mut expected_bars, mut expected_means, mut expected_refused) = (Table::new(), Table::new(), 0);
@@ -234,24 +241,25 @@ fn what_comes_out_is_as_if_the_wrong_trades_had_never_been() {
         }
         for arrival in 0..3 {
             let messages = shuffled(&mut random, &market);
-            let (mut chain, mut rest) = (Chain::new(&subject), messages.as_slice());
-            let mut shown = BTreeMap::new();
-            while !rest.is_empty() {
-                let (now, later) = rest.split_at(random.random_range(1..=rest.len().min(30)));
-                rest = later;
+            let mut chain = Chain::new(&subject);
+            let (mut at, mut shown, mut saved) = (0, BTreeMap::new(), None);
+            while at < messages.len() {
+                let now = &messages[at..(at + random.random_range(1..=30)).min(messages.len())];
+                at += now.len();
                 for message in now {
                     let latest = shown.entry(message.partition).or_insert(i64::MIN);
                     *latest = message.time.max(*latest);
                 }
-                let all_shown = shown.len() == SYMBOLS.len();
-                let watermark = shown.values().min().filter(|_| all_shown).map_or(i64::MIN, |time| time - LATENESS);
                 let batches: Vec<&[Message]> = now.chunks(random.random_range(1..=now.len())).collect();
-                chain.epoch(&batches, watermark);
-                if random.random_bool(0.3) {
+                chain.epoch(&batches, watermark(&shown));
+                if random.random_bool(0.2) {
                     chain.save(random.random_bool(0.2));
-                    if random.random_bool(0.5) {
-                        chain.begin_again(watermark);
-                    }
+                    saved = Some((at, shown.clone(), chain.refused));
+                }
+                // What came since then comes again, in other epochs.
+                if let Some((before, then, refused)) = saved.as_ref().filter(|_| random.random_bool(0.1)) {
+                    (at, shown, chain.refused) = (*before, then.clone(), *refused);
+                    chain.begin_again(watermark(&shown));
                 }
             }
             chain.epoch(&[], i64::MAX);
@@ -261,5 +269,5 @@ fn what_comes_out_is_as_if_the_wrong_trades_had_never_been() {
             same(&format!("{what}, means"), &chain.means, &expected_means);
         }
     }
-    assert!(corrected > 1000, "{corrected} corrected trades tell little");
+    assert!(corrected > 500, "{corrected} corrected trades tell little");
 }
