@@ -69,6 +69,9 @@ static LATE: LazyLock<IntCounterVec> =
 static OUTSIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_outside_sessions_total", "Rows of times at which the exchange is closed.", NODE)
 });
+static UNMATCHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
+    counters("tapeflow_unmatched_corrections_total", "Messages that cancel or correct trades that are not there.", NODE)
+});
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -143,6 +146,8 @@ pub struct Meter {
     pub late: IntCounter,
     /// Rows of times at which the exchange of their window is closed.
     pub outside: IntCounter,
+    /// Messages that cancel or correct trades that are not there.
+    pub unmatched: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -175,6 +180,7 @@ impl Meter {
             held_back: HELD_BACK.with_label_values(labels),
             late: LATE.with_label_values(labels),
             outside: OUTSIDE.with_label_values(labels),
+            unmatched: UNMATCHED.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

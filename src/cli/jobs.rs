@@ -9,7 +9,7 @@ use super::remote::{RemoteArgs, SHORT, report, wait_for};
 use super::savepoint;
 use crate::error::Result;
 use crate::runtime::runtime;
-use crate::server::{JobReport, Jobs};
+use crate::server::{JobReport, Jobs, NodeReport};
 
 /// `tapeflow list`
 #[derive(Args)]
@@ -99,14 +99,14 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(checkpoint) = job.checkpoint {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
-    let mut table =
-        plain(["node", "type", "rows in", "rows out", "held back", "late", "outside", "dead letters", "skipped"]);
+    let what = ["rows in", "rows out", "held back", "late", "outside", "unmatched", "dead letters", "skipped"];
+    let mut table = plain(["node", "type"].into_iter().chain(what));
     for node in &job.nodes {
-        let counts =
-            [node.rows_in, node.rows_out, node.held_back, node.late, node.outside, node.dead_letters, node.skipped];
+        let NodeReport { rows_in, rows_out, held_back, late, outside, unmatched, dead_letters, skipped, .. } = *node;
+        let counts = [rows_in, rows_out, held_back, late, outside, unmatched, dead_letters, skipped];
         table.add_row([node.name.clone(), node.kind.clone()].into_iter().chain(counts.map(grouped)));
     }
-    (2..9).for_each(|column| to_the_right(&mut table, column));
+    (2..10).for_each(|column| to_the_right(&mut table, column));
     say(&format!("{head}\n{}\n", table.trim_fmt()))
 }
 
@@ -129,7 +129,7 @@ pub fn stop(args: &StopArgs) -> Result<()> {
     Ok(())
 }
 
-fn plain<const N: usize>(header: [&str; N]) -> Table {
+fn plain(header: impl IntoIterator<Item = &'static str>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(header);
     table

@@ -25,7 +25,7 @@ impl OperatorSpec for FilterSpec {
     fn plan(&self, _name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let when = condition(&self.when, &input.schema, check.findings)?;
         let op = input.position(OP).filter(|_| input.kind == EdgeKind::Changes);
-        Some((input.clone(), Arc::new(FilterPlan { when, op })))
+        Some((input.clone(), Arc::new(FilterPlan { when, op, retracts: input.retracts })))
     }
 }
 
@@ -34,6 +34,8 @@ struct FilterPlan {
     when: Scalar,
     /// What a row does to the one with its key, where rows are changes.
     op: Option<usize>,
+    /// Whether a delete is one of a row that came as it is there.
+    retracts: bool,
 }
 
 impl OperatorPlan for FilterPlan {
@@ -56,21 +58,23 @@ impl Transform for FilterPlan {
         let kept = if kept.logical_null_count() > 0 { &prep_null_mask_filter(kept) } else { kept };
         let data = match self.op {
             None => filter_record_batch(&data, kept)?,
-            Some(op) => filter_changes(&data, kept, op)?,
+            Some(op) => filter_changes(&data, kept, op, self.retracts)?,
         };
         out.rows.push(Rows { data, source: rows.source });
         Ok(())
     }
 }
 
-/// The row that came through before may be replaced by one that does not: then it is deleted.
-fn filter_changes(data: &RecordBatch, kept: &BooleanArray, op: usize) -> Result<RecordBatch> {
+/// The row that came through before may be replaced by one that does not: then it is deleted. So is one of which a delete
+/// does not say what it was when it came.
+fn filter_changes(data: &RecordBatch, kept: &BooleanArray, op: usize, retracts: bool) -> Result<RecordBatch> {
     let ops = data.column(op).as_string::<i32>();
     let is_turned_away = |row: usize| !kept.value(row) && ops.value(row) == REPLACE;
     let new_ops = (0..data.num_rows()).map(|row| if is_turned_away(row) { DELETE } else { ops.value(row) });
     let mut columns = data.columns().to_vec();
     columns[op] = Arc::new(StringArray::from_iter_values(new_ops));
-    let goes_on = (0..data.num_rows()).map(|row| Some(kept.value(row) || is_turned_away(row)));
+    let is_gone = |row: usize| !retracts && ops.value(row) == DELETE;
+    let goes_on = (0..data.num_rows()).map(|row| Some(kept.value(row) || is_turned_away(row) || is_gone(row)));
     let data = RecordBatch::try_new(data.schema(), columns)?;
     Ok(filter_record_batch(&data, &goes_on.collect::<BooleanArray>())?)
 }

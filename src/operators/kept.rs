@@ -21,8 +21,10 @@ pub struct Row {
     pub place: Place,
     /// How many corrections it has seen.
     pub revision: u64,
+    /// How far event time had come when it came, where that is past it: intervals that had ended are without it.
+    pub come: i64,
     /// The arguments of the aggregates, in Arrow's row format.
-    values: Box<[u8]>,
+    pub values: Box<[u8]>,
 }
 
 /// Rows by key.
@@ -44,11 +46,10 @@ impl Kept {
     }
 
     /// Keeps a row; returns the one that it replaces.
-    pub fn put(&mut self, key: u32, time: i64, id: &[u8], place: Place, revision: u64, values: &[u8]) -> Option<Row> {
+    pub fn put(&mut self, key: u32, time: i64, id: &[u8], row: Row) -> Option<Row> {
         if self.of_key.len() <= key as usize {
             self.of_key.resize_with(key as usize + 1, BTreeMap::new);
         }
-        let row = Row { place, revision, values: values.into() };
         self.of_key[key as usize].insert((time, id.into()), row)
     }
 
@@ -69,14 +70,12 @@ impl Kept {
         }
     }
 
-    /// The rows of a key in `[start, end)`: their places, their arguments and the sum of their revisions.
-    pub fn within(&self, key: u32, start: i64, end: i64) -> Result<(Vec<Place>, Vec<ArrayRef>, u64)> {
+    /// The rows of a key in `[start, end)` that came before event time had come to `closed`: their places, their arguments
+    /// and the sum of their revisions.
+    pub fn within(&self, key: u32, (start, end): (i64, i64), closed: i64) -> Result<(Vec<Place>, Vec<ArrayRef>, u64)> {
         let (from, to) = ((start, Box::default()), (end, Box::default()));
-        let rows: Vec<&Row> = self
-            .of_key
-            .get(key as usize)
-            .map(|rows| rows.range(from..to).map(|(_, row)| row).collect())
-            .unwrap_or_default();
+        let rows = self.of_key.get(key as usize).map(|rows| rows.range(from..to));
+        let rows: Vec<&Row> = rows.into_iter().flatten().map(|(_, row)| row).filter(|row| row.come < closed).collect();
         let parser = self.converter.parser();
         let arguments = self.converter.convert_rows(rows.iter().map(|row| parser.parse(&row.values)))?;
         Ok((rows.iter().map(|row| row.place).collect(), arguments, rows.iter().map(|row| row.revision).sum()))

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{SortColumn, concat_batches, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use timely::container::CapacityContainerBuilder;
@@ -223,6 +223,7 @@ impl NodeContext {
         self.meter.held_back.inc_by(out.held_back);
         self.meter.late.inc_by(out.late);
         self.meter.outside.inc_by(out.outside);
+        self.meter.unmatched.inc_by(out.unmatched);
         let rows = out.rows.into_iter().map(|rows| (ROWS, rows));
         rows.chain(out.further).map(|(port, rows)| Batch::of_port(port, Body::Rows(rows))).collect()
     }
@@ -253,8 +254,11 @@ pub fn sort(rows: Vec<Rows>, sorting: &Sorting) -> Result<Vec<Rows>> {
             continue;
         }
         let whole = concat_batches(&batches[0].schema(), &batches)?;
-        let by = |at: usize| SortColumn { values: Arc::clone(whole.column(at)), options: None };
-        let order = lexsort_to_indices(&time.into_iter().chain(seq).map(by).collect::<Vec<_>>(), None)?;
+        let by = |values: ArrayRef| SortColumn { values, options: None };
+        let columns = time.into_iter().chain(seq).map(|at| Arc::clone(whole.column(at)));
+        // Changes of one row stay as they came.
+        let come: ArrayRef = Arc::new(UInt32Array::from_iter_values(0..whole.num_rows() as u32));
+        let order = lexsort_to_indices(&columns.chain([come]).map(by).collect::<Vec<_>>(), None)?;
         sorted.push(Rows { data: take_record_batch(&whole, &order)?, source });
     }
     Ok(sorted)

@@ -7,6 +7,7 @@ mod aggregate;
 mod alert;
 mod calls;
 pub mod changes;
+pub mod corrections;
 pub mod exchange;
 mod filter;
 mod formulas;
@@ -110,6 +111,8 @@ pub struct Output {
     pub late: u64,
     /// How many were of a time at which the exchange is closed.
     pub outside: u64,
+    /// How many cancelled or corrected trades that are not there.
+    pub unmatched: u64,
     /// Rows on which an expression failed.
     pub refused: Vec<Refused>,
 }

@@ -66,6 +66,8 @@ pub struct Replay<O> {
     changes: Changes,
     /// Keys that have to be gone over again, and rows that are gone: what had come out of them.
     stale: BTreeMap<u32, Made>,
+    /// Rows that came and went in this epoch, which nothing has come out of yet.
+    unseen: BTreeMap<u32, Vec<(Id, Kept)>>,
     /// How far behind the watermark rows may change.
     reach: i64,
     passed: i64,
@@ -135,6 +137,7 @@ impl<O: Replayable> Replay<O> {
             histories: Vec::new(),
             changes: Changes::default(),
             stale: BTreeMap::new(),
+            unseen: BTreeMap::new(),
             reach: input.reach,
             passed: i64::MIN,
             source: 0,
@@ -154,8 +157,11 @@ impl<O: Replayable> Operator for Replay<O> {
             let history = &mut self.histories[key as usize];
             let is_behind = history.rows.last_key_value().is_none_or(|(last, _)| *last < id);
             if ops.value(row) == DELETE {
-                if let Some(gone) = history.rows.remove(&id) {
-                    self.stale.entry(key).or_default().extend(gone.made.map(|made| (id, made)));
+                let Some(gone) = history.rows.remove(&id) else { continue };
+                let stale = self.stale.entry(key).or_default();
+                match gone.made {
+                    Some(made) => stale.push((id, made)),
+                    None => self.unseen.entry(key).or_default().push((id, gone)),
                 }
             } else if is_behind && !self.stale.contains_key(&key) {
                 history.rows.insert(id, Kept { row: bytes, made: None });
@@ -193,6 +199,7 @@ impl<O: Replayable> Operator for Replay<O> {
         for (key, removed) in std::mem::take(&mut self.stale) {
             gone.extend(removed.into_iter().map(|(_, made)| made));
             let before: BTreeMap<Id, Box<[u8]>> = self.made(key);
+            gone.extend(self.made_of_unseen(key)?);
             out.refused.extend(self.go_over(key)?);
             let after = self.made(key);
             for (id, made) in &before {
@@ -281,6 +288,21 @@ impl<O: Replayable> Replay<O> {
     fn made(&self, key: u32) -> BTreeMap<Id, Box<[u8]>> {
         let rows = &self.histories[key as usize].rows;
         rows.iter().filter_map(|(id, kept)| Some((id.clone(), kept.made.clone()?))).collect()
+    }
+
+    /// What would have come out of the rows of a key that came and went in this epoch. Before a restart epochs may have ended
+    /// in between, and somebody may have seen it: so it is deleted, too.
+    fn made_of_unseen(&mut self, key: u32) -> Result<Vec<Box<[u8]>>> {
+        let mut unseen = self.unseen.remove(&key).unwrap_or_default();
+        let rows = &mut self.histories[key as usize].rows;
+        unseen.retain(|(id, _)| !rows.contains_key(id));
+        if unseen.is_empty() {
+            return Ok(Vec::new());
+        }
+        rows.extend(unseen.iter().cloned());
+        self.go_over(key)?;
+        let rows = &mut self.histories[key as usize].rows;
+        Ok(unseen.iter().filter_map(|(id, _)| rows.remove(id)?.made).collect())
     }
 
     /// Puts the operator back to what it was before the rows of a key, and lets it take them again.

@@ -3,11 +3,14 @@
 use crate::error::{Error, Result};
 use crate::operators::order::OrderPlan;
 use crate::operators::{BuildContext, Built};
+use crate::sources::shape::ShapePlan;
 use crate::spec::{Plan, PlannedNode, Role};
 use crate::state::{Manifest, NodeState};
 
-/// The name under which a source keeps the rows that it puts in order.
-const ORDER: &str = ".order";
+/// What the name of a source ends in under which it keeps the rows that it puts in order,
+pub const ORDER: &str = ".order";
+/// and the trades that may be corrected.
+pub const CORRECTIONS: &str = ".corrections";
 
 /// What of `manifest` the plan goes on with: all, or it is refused. Of the nodes in `forget` what does not fit is left
 /// behind. Nodes that are new begin with nothing.
@@ -44,7 +47,7 @@ pub fn fit(mut manifest: Manifest, plan: &Plan, forget: &[String]) -> Result<Man
     manifest.sinks.retain(|name, _| !changed.contains(name));
     let told = |name: &String| manifest.sources.contains_key(name) || manifest.sinks.contains_key(name);
     manifest.nodes.retain(|name, state| {
-        let owner = name.strip_suffix(ORDER).unwrap_or(name).to_string();
+        let owner = behind_source(name).map_or(name.as_str(), |(source, _)| source).to_string();
         let left = gone.contains(&owner) || changed.contains(&owner);
         !left && (told(name) || note(&owner, state_fits(plan, name, state)))
     });
@@ -66,10 +69,16 @@ fn node<'p>(plan: &'p Plan, name: &str) -> Option<&'p PlannedNode> {
     plan.nodes.iter().find(|node| node.name == name)
 }
 
+/// The source behind which state of this name is kept, and which.
+fn behind_source(name: &str) -> Option<(&str, &'static str)> {
+    [ORDER, CORRECTIONS].into_iter().find_map(|what| Some((name.strip_suffix(what)?, what)))
+}
+
 /// Whether the plan has a use for the state that is kept under `name`.
 fn state_fits(plan: &Plan, name: &str, state: &NodeState) -> Result<(), String> {
     let gone = || Err("has state there and is not in the file any more".to_string());
-    let now = match (node(plan, name), name.strip_suffix(ORDER).and_then(|source| node(plan, source))) {
+    let source = behind_source(name).and_then(|(source, what)| Some((node(plan, source)?, what)));
+    let now = match (node(plan, name), source) {
         (Some(node), _) => match &node.role {
             Role::Operator(operator) => match operator.build(&BuildContext::default()) {
                 Err(error) => return Err(error.to_string()),
@@ -79,11 +88,16 @@ fn state_fits(plan: &Plan, name: &str, state: &NodeState) -> Result<(), String> 
             // Where these stand is not known by what they compute.
             Role::Source(_) | Role::Sink(_) => return Ok(()),
         },
-        (None, Some(PlannedNode { role: Role::Source(source), edge, .. })) => {
-            if source.shape().order.is_none() {
-                return Err("held rows back to put them in order, and does so no more".to_string());
+        (None, Some((PlannedNode { role: Role::Source(source), .. }, what))) => {
+            let ShapePlan { read, order, corrections, .. } = source.shape().as_ref();
+            match (what == CORRECTIONS, order, corrections) {
+                (true, _, Some(corrections)) => corrections.state(read),
+                (true, _, None) => return Err("held trades to be corrected, and does so no more".to_string()),
+                (false, Some(_), _) => OrderPlan::state(read),
+                (false, None, _) => {
+                    return Err("held rows back to put them in order, and does so no more".to_string());
+                }
             }
-            OrderPlan::state(edge)
         }
         _ => return gone(),
     };

@@ -10,9 +10,11 @@ use timely::dataflow::operators::probe::{Handle as Probe, Probe as _};
 use timely::dataflow::{Scope, Stream};
 use timely::worker::Worker;
 
+use super::fit;
 use super::prepare::Prepared;
 use crate::batch::{Batch, Epoch};
 use crate::error::{Error, Result};
+use crate::metrics::Meter;
 use crate::operators::gate::gate;
 use crate::operators::keyed::{NodeContext, keyed, stateless};
 use crate::operators::ports::{Outputs, ROWS, part};
@@ -23,7 +25,7 @@ use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
 use crate::sources::lanes::Lanes;
 use crate::sources::letters::{LETTERS, Letters};
-use crate::sources::shape::OnError;
+use crate::sources::shape::{OnError, ShapePlan};
 use crate::spec::{Edge, Input, PlannedNode, Role};
 
 /// What can be seen of a dataflow from outside.
@@ -104,8 +106,8 @@ impl<'s> Renderer<'_, 's> {
         let Role::Source(plan) = &node.role else { return Err(broken(node)) };
         let source = Arc::clone(self.prepared.source(index).ok_or_else(|| broken(node))?);
         let mut context = self.context(index, node, plan.shape().on_error);
-        if plan.shape().order.is_some() {
-            // Rows leave the node in order: as they are read they are not looked at.
+        if plan.shape().order.is_some() || plan.shape().corrections.is_some() {
+            // Rows leave the node in order, and as changes: as they are read they are not looked at.
             context.tap = Arc::default();
         }
         let ports = std::mem::take(&mut context.ports);
@@ -135,19 +137,42 @@ impl<'s> Renderer<'_, 's> {
             None => stream,
         };
         let mut outputs = part(stream, &ports);
-        if let Some(order) = &plan.shape().order
-            && let Some(rows) = outputs.remove(&ROWS)
-        {
-            let edge = Edge { placed: false, in_order: true, ..node.edge.clone() };
-            // With counters of its own: every row has left the source before.
-            let name = format!("{}.order", node.name);
-            let meter = self.prepared.job.meter(&name, self.scope.index());
-            let (ports, standing) = (Vec::new(), Arc::default());
-            let context = NodeContext { meter, ports, standing, ..self.context(index, node, OnError::DeadLetter) };
-            let order = order.build(&edge, index as u16)?;
-            outputs.insert(ROWS, self.keyed(rows, &edge, &name, context, order)?);
+        if let Some(rows) = outputs.remove(&ROWS) {
+            outputs.insert(ROWS, self.behind_source(rows, index, node, plan.shape())?);
         }
         Ok(outputs)
+    }
+
+    /// Puts the rows of a source in order, and makes changes of them, where it says so.
+    fn behind_source(
+        &self,
+        mut rows: Stream<'s, Epoch, Batch>,
+        index: usize,
+        node: &PlannedNode,
+        shape: &ShapePlan,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
+        let ShapePlan { read, order, corrections, on_error, .. } = shape;
+        let context = |name: &str| {
+            // With counters of its own: every row has left the source before. What cannot be used is counted there.
+            let own = self.context(index, node, *on_error);
+            let meter = self.prepared.job.meter(name, self.scope.index());
+            let meter = Meter { unmatched: own.meter.unmatched.clone(), ..meter };
+            NodeContext { meter, ports: Vec::new(), standing: Arc::default(), ..own }
+        };
+        if let Some(order) = order {
+            let name = format!("{}{}", node.name, fit::ORDER);
+            let mut context = context(&name);
+            if corrections.is_some() {
+                context.tap = Arc::default();
+            }
+            rows = self.keyed(rows, read, &name, context, order.build(read, index as u16)?)?;
+        }
+        if let Some(corrections) = corrections {
+            let name = format!("{}{}", node.name, fit::CORRECTIONS);
+            let read = Edge { placed: order.is_some(), ..read.clone() };
+            rows = self.keyed(rows, &read, &name, context(&name), corrections.build(&read, &node.edge)?)?;
+        }
+        Ok(rows)
     }
 
     /// The rows of all inputs of a node, and the edge they make together.

@@ -14,6 +14,7 @@ use super::seq::SeqLayout;
 use super::{BUILT_IN, ORDER, SEQ, TIME};
 use crate::error::{Error, Result};
 use crate::formats::type_name;
+use crate::operators::corrections::{CorrectionsPlan, CorrectionsSpec};
 use crate::operators::order::OrderPlan;
 use crate::spec::expression::{Scalar, scalar};
 use crate::spec::{
@@ -66,7 +67,7 @@ words! {
 }
 
 /// What stands in every dataflow file that has a source in order of event time, or a node that must know which rows come late.
-const BY_PLACE: &[&str] = &["event_time", "window"];
+const BY_PLACE: &[&str] = &["event_time", "window", "corrections"];
 
 words! {
     /// What becomes of a record that cannot be used.
@@ -89,6 +90,7 @@ pub struct ShapeSpec {
     lateness: Duration,
     idle_timeout: Option<Duration>,
     order: Order,
+    corrections: Option<At<CorrectionsSpec>>,
     on_error: OnError,
 }
 
@@ -122,6 +124,9 @@ impl ShapeSpec {
             order: fields
                 .get("order", "`arrival`, or `event_time`: held until the watermark, then sorted")
                 .or(Order::Arrival),
+            corrections: fields
+                .get("corrections", "which messages cancel or correct trades that came before: rows become changes")
+                .optional(),
             on_error: fields.get("on_error", "what becomes of a record that cannot be used").or(OnError::DeadLetter),
         }
     }
@@ -145,13 +150,14 @@ impl ShapeSpec {
         self.check_names(selected.fields().iter().map(Arc::as_ref), "of the row", findings);
         let time = self.event_time(&selected, check);
         let keys: Vec<Option<Scalar>> = self.key.iter().map(|key| scalar(key, &selected, findings)).collect();
+        let corrections = self.corrections.as_ref().map(|corrections| corrections.plan(&selected, findings));
         let (time, keys) = (time?, keys.into_iter().collect::<Option<Vec<_>>>()?);
         let hidden = hidden_columns(check.text, self.order);
         let (schema, key) = output_schema(&selected, &keys, &hidden);
         let visible = selected.fields().len() + 1;
         let places = hidden.contains(&ORDER).then_some(OrderPlan { order: visible + 1, seq: visible - 1 });
         let order = places.clone().filter(|_| self.order == Order::EventTime);
-        let edge = Edge {
+        let read = Edge {
             schema: Arc::clone(&schema),
             visible,
             key,
@@ -162,18 +168,27 @@ impl ShapeSpec {
             retracts: false,
             in_order: true,
         };
+        let corrections = match corrections {
+            Some(corrections) => Some(corrections?),
+            None => None,
+        };
+        let edge = match &corrections {
+            Some(corrections) => corrections.edge(&read, findings)?,
+            None => read.clone(),
+        };
         let plan = ShapePlan {
             select,
             time,
             unit: self.time_unit.as_ref().map(|unit| unit.value),
             keys,
-            schema,
+            read,
             hidden,
             layout,
             lateness: nanoseconds(self.lateness),
             idle_timeout: self.idle_timeout,
             order,
             places,
+            corrections,
             on_error: self.on_error,
         };
         Some((edge, Arc::new(plan)))
@@ -265,7 +280,8 @@ pub struct ShapePlan {
     time: EventTime,
     unit: Option<Unit>,
     keys: Vec<Scalar>,
-    schema: SchemaRef,
+    /// The rows as readers make them.
+    pub read: Edge,
     hidden: Vec<&'static str>,
     /// How `seq` is put together.
     pub layout: SeqLayout,
@@ -277,8 +293,27 @@ pub struct ShapePlan {
     pub order: Option<OrderPlan>,
     /// Set where rows tell how far event time had come when they came.
     pub places: Option<OrderPlan>,
+    /// Set where messages may cancel or correct others.
+    pub corrections: Option<CorrectionsPlan>,
     /// What becomes of records that cannot be used.
     pub on_error: OnError,
+}
+
+impl ShapePlan {
+    /// Event times, in ns: a null where there is none, unless nothing is asked for the time of a message that corrects.
+    fn time_of(&self, selected: &RecordBatch) -> Result<ArrayRef> {
+        let times = self.time.time.evaluate(selected)?;
+        match &self.corrections {
+            // Rows that are put in order of event time need one.
+            Some(corrections) if self.order.is_none() => corrections.times(selected, times),
+            _ => Ok(times),
+        }
+    }
+
+    /// Lines for `explain`.
+    pub fn details(&self) -> Vec<String> {
+        self.corrections.as_ref().map(CorrectionsPlan::details).unwrap_or_default()
+    }
 }
 
 /// Rows, and the records that could not be used.
@@ -292,7 +327,8 @@ pub struct Shaped {
 impl Shaped {
     /// The greatest event time, in ns.
     pub fn latest(&self, plan: &ShapePlan) -> Option<i64> {
-        self.times(plan).iter().copied().max()
+        // A message that corrects may have no time: it tells nothing.
+        self.times(plan).iter().copied().max().filter(|time| *time > i64::MIN)
     }
 
     /// The event times, in ns.
@@ -332,7 +368,7 @@ impl Shaper {
         let with_seq = WithSeq { messages, seqs };
         let mut refused = Vec::new();
         let Some(rows) = self.evaluate(with_seq, &mut refused)? else {
-            return Ok(Shaped { data: RecordBatch::new_empty(Arc::clone(&self.plan.schema)), refused });
+            return Ok(Shaped { data: RecordBatch::new_empty(Arc::clone(&self.plan.read.schema)), refused });
         };
         let data = self.assemble(rows)?;
         Ok(Shaped { data, refused })
@@ -343,7 +379,7 @@ impl Shaper {
         let plan = Arc::clone(&self.plan);
         let step = |messages: &RecordBatch| {
             let selected = plan.select.apply(messages)?;
-            let time = plan.time.time.evaluate(&selected)?;
+            let time = plan.time_of(&selected)?;
             let keys = plan.keys.iter().map(|key| key.evaluate(&selected)).collect::<Result<Vec<_>>>()?;
             Ok((selected, time, keys))
         };
@@ -424,7 +460,7 @@ impl Shaper {
                 columns.push(column);
             }
         }
-        Ok(RecordBatch::try_new(Arc::clone(&self.plan.schema), columns)?)
+        Ok(RecordBatch::try_new(Arc::clone(&self.plan.read.schema), columns)?)
     }
 
     fn check_unit(&mut self, selected: &RecordBatch) -> Result<()> {

@@ -65,7 +65,7 @@ fn output(edge: &Edge) -> String {
 
 fn details(node: &PlannedNode) -> Vec<String> {
     match &node.role {
-        Role::Source(plan) => plan.details(),
+        Role::Source(plan) => [plan.details(), plan.shape().details()].concat(),
         Role::Operator(plan) => plan.details(),
         Role::Sink(plan) => plan.details(),
     }

@@ -14,7 +14,7 @@ use crate::operators::OperatorPlan;
 use crate::operators::ports::ROWS;
 use crate::sinks::SinkPlan;
 use crate::sources::shape::OnError;
-use crate::sources::{SourcePlan, letters};
+use crate::sources::{SEQ, SourcePlan, letters};
 
 /// What the rows of an edge mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +99,8 @@ impl Edge {
             key: moved(&self.key),
             row_key: moved(&self.row_key),
             placed: true,
+            // Whoever adds columns may find others for the same row, and replaces it then.
+            retracts: false,
             ..self.clone()
         })
     }
@@ -413,6 +415,14 @@ fn union(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], findings: &Fi
     let output = |input: &Input| (nodes[input.node].output_name(input.port), nodes[input.node].output(input.port));
     let (first, edge) = output(first);
     let mut edge = edge.clone();
+    let by_seq = edge.row_key.iter().any(|at| edge.schema.field(*at).name() == SEQ);
+    if !rest.is_empty() && edge.kind == EdgeKind::Changes && by_seq {
+        let message = format!(
+            "`{first}` holds rows that may be taken back, which are known by `{SEQ}`: of several nodes they would be mixed up"
+        );
+        findings.mistake(&spec.name.span, message);
+        return None;
+    }
     for (name, other) in rest.iter().map(output) {
         if let Some(difference) = difference(&edge, other) {
             // Some inputs may be missing, as they have mistakes of their own.

@@ -40,7 +40,8 @@ fn job_keys() -> Vec<Known> {
     fields.finish()
 }
 
-fn table(keys: impl IntoIterator<Item = Known>, with_required: bool) -> Json {
+/// The JSON Schema of a table with these keys.
+pub fn table(keys: impl IntoIterator<Item = Known>, with_required: bool) -> Json {
     let (mut properties, mut required) = (Map::new(), Vec::new());
     for key in keys {
         let mut schema = key.schema;

@@ -6,6 +6,7 @@ mod alone;
 mod away;
 mod changes;
 mod cluster;
+pub mod corrections;
 pub mod groups;
 mod late;
 pub mod market;

@@ -3,6 +3,7 @@
 pub mod bars;
 pub mod cluster;
 pub mod groups;
+pub mod mended;
 pub mod naive;
 pub mod running;
 pub mod schema;

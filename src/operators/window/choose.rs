@@ -1,8 +1,8 @@
-//! Which groups rows go to, and which groups have to be computed anew.
+//! Which groups rows go to.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 
 use super::groups::Group;
@@ -10,16 +10,16 @@ use super::intervals::Belongs;
 use super::run::Window;
 use crate::aggregates::Place;
 use crate::error::Result;
-use crate::keys::KeyReader;
-use crate::spec::DELETE;
 
 /// Which rows go where.
 #[derive(Default)]
 pub struct Chosen {
     pub rows: Vec<u32>,
     pub slots: Vec<u32>,
-    /// Rows that came too late for every interval.
+    /// Rows that came too late for every interval,
     pub late: Vec<u32>,
+    /// and how many of them take back or correct one that came before.
+    pub late_changes: u64,
     /// How many came while the exchange was closed.
     pub outside: u64,
     /// Rows of years that the calendar does not cover.
@@ -28,7 +28,7 @@ pub struct Chosen {
 
 impl Chosen {
     /// Leaves out what was to go to these groups, which are sorted.
-    fn leave_out(&mut self, groups: &[u32]) {
+    pub fn leave_out(&mut self, groups: &[u32]) {
         let stays = |(_, slot): &(u32, u32)| groups.binary_search(slot).is_err();
         let entries = std::mem::take(&mut self.rows).into_iter().zip(std::mem::take(&mut self.slots));
         (self.rows, self.slots) = entries.filter(stays).unzip();
@@ -65,9 +65,7 @@ impl Window {
         chosen.slots.reserve(data.num_rows());
         for row in rows {
             let (key, time) = (self.row_ids[row], times[row]);
-            // How far event time had come: in the partition of the row, or here.
-            let come = order.map_or(i64::MIN, |order| if order[row] > time { order[row] } else { i64::MIN });
-            let come = come.max(self.passed);
+            let come = self.come(order.map(|order| order[row]), time);
             let before = chosen.rows.len();
             let belongs = match plan.intervals.gap() {
                 Some(gap) => {
@@ -91,6 +89,13 @@ impl Window {
         }
     }
 
+    /// How far event time had come when a row of `time` came: in its partition, or here. What takes the place of another row
+    /// may come at any time: its place alone tells when the other one came.
+    pub(super) fn come(&self, place: Option<i64>, time: i64) -> i64 {
+        let told = place.map_or(i64::MIN, |place| if place > time { place } else { i64::MIN });
+        if self.plan.input_op.is_some() && place.is_some() { told } else { told.max(self.passed) }
+    }
+
     fn enter(&mut self, row: usize, slot: u32, chosen: &mut Chosen) {
         if self.held.groups.at(slot).rows == 0 {
             self.carry_nothing(slot);
@@ -112,7 +117,7 @@ impl Window {
     #[inline]
     fn group(&mut self, key: u32, start: i64, end: i64, come: i64) -> Option<u32> {
         let is_late = end <= come;
-        if is_late && end.saturating_add(self.plan.reach) <= come {
+        if is_late && end.saturating_add(self.plan.revises) <= come {
             return None;
         }
         let slot = match self.held.groups.find(key, start) {
@@ -143,7 +148,7 @@ impl Window {
             (start, end) = (start.min(groups.at(*slot).start), end.max(groups.at(*slot).end));
         }
         let is_late = end <= come;
-        if is_late && end.saturating_add(self.plan.reach) <= come {
+        if is_late && end.saturating_add(self.plan.revises) <= come {
             return None;
         }
         let slot = match touched.split_first() {
@@ -168,74 +173,5 @@ impl Window {
         group.rows += other.rows;
         group.corrections += other.corrections;
         group.corrected += other.corrected;
-    }
-
-    /// Takes rows that insert, replace and delete. Those that only come in addition are chosen for groups; groups that lose
-    /// something are computed anew.
-    pub(super) fn change(
-        &mut self,
-        data: &RecordBatch,
-        places: &[Place],
-        arguments: &[Vec<ArrayRef>],
-        chosen: &mut Chosen,
-    ) -> Result<()> {
-        let plan = Arc::clone(&self.plan);
-        let (Some(op), Some(kept)) = (plan.input_op, &mut self.held.kept) else { return Ok(()) };
-        let ops = data.column(op).as_string::<i32>();
-        let revisions = plan.input_revision.map(|at| data.column(at).as_primitive::<Int64Type>().values());
-        let times = data.column(plan.time).as_primitive::<TimestampNanosecondType>().values();
-        let flat: Vec<ArrayRef> = arguments.iter().flatten().cloned().collect();
-        let values = kept.encode(&flat)?;
-        let identify = KeyReader::new(&data.schema(), &plan.input.row_key)?;
-        let (mut added, mut stale) = (Vec::new(), Vec::new());
-        identify.for_each(data, |row, id| {
-            let (key, time) = (self.row_ids[row], times[row]);
-            let revision = revisions.map_or(0, |revisions| revisions[row].max(0) as u64);
-            let place = places.get(row).copied().unwrap_or(Place { time, ..Place::default() });
-            if ops.value(row) == DELETE {
-                if kept.take(key, time, id).is_some() {
-                    stale.push((key, time, revision));
-                }
-            } else if kept.put(key, time, id, place, revision, values.row(row).as_ref()).is_some() {
-                stale.push((key, time, 0));
-            } else {
-                added.push((row, revision));
-            }
-        })?;
-        for (row, revision) in added {
-            let before = chosen.slots.len();
-            self.choose(data, std::iter::once(row), chosen);
-            for slot in &chosen.slots[before..] {
-                self.held.groups.at_mut(*slot).corrected += revision;
-            }
-        }
-        // They hold the rows that were added, too.
-        let anew = self.anew(&stale)?;
-        chosen.leave_out(&anew);
-        Ok(())
-    }
-
-    /// Computes the groups anew that hold these times of these keys, from the rows that are kept. With each comes how many
-    /// corrections a row had seen that was taken back, and its own. Returns the groups, sorted.
-    fn anew(&mut self, stale: &[(u32, i64, u64)]) -> Result<Vec<u32>> {
-        let mut groups = Vec::new();
-        for (key, time, lost) in stale {
-            self.plan.intervals.of(*time, |start, _| {
-                if let Some(slot) = self.held.groups.find(*key, start) {
-                    self.held.groups.at_mut(slot).corrections += lost;
-                    groups.push(slot);
-                }
-            });
-        }
-        groups.sort_unstable();
-        groups.dedup();
-        for slot in &groups {
-            self.held.aggregate_anew(*slot)?;
-            let group = self.held.groups.at_mut(*slot);
-            if !std::mem::replace(&mut group.changed, true) {
-                self.changed.push(*slot);
-            }
-        }
-        Ok(groups)
     }
 }

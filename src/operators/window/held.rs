@@ -19,11 +19,11 @@ pub struct Held {
 }
 
 impl Held {
-    /// Computes a group anew from the rows that are kept.
-    pub fn aggregate_anew(&mut self, slot: u32) -> Result<()> {
+    /// Computes a group anew from the rows that are kept; late ones belong to it for as long as they revise it, in ns.
+    pub fn aggregate_anew(&mut self, slot: u32, revises: i64) -> Result<()> {
         let Some(kept) = &self.kept else { return Ok(()) };
         let Group { key, start, end, .. } = *self.groups.at(slot);
-        let (places, arguments, corrected) = kept.within(key, start, end)?;
+        let (places, arguments, corrected) = kept.within(key, (start, end), end.saturating_add(revises))?;
         let rows: Vec<u32> = (0..places.len() as u32).collect();
         let slots = vec![slot; places.len()];
         let mut arguments = arguments.as_slice();

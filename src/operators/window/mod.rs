@@ -5,6 +5,7 @@
 //! appended, unless late ones revise (`late = "revise"`), each epoch shows how far it has come (`emit = "updates"`), or
 //! the rows that come in may be replaced and taken back themselves: then they are changes.
 
+mod change;
 mod choose;
 mod fill;
 mod groups;
@@ -173,6 +174,7 @@ impl OperatorSpec for WindowSpec {
         let carries = self.empty.value == Empty::Carry;
         let carried = formulas.calls.iter().map(|call| if carries { call.carried() } else { None }).collect();
         let is_change = input.kind == EdgeKind::Changes;
+        let order = input.position(ORDER);
         let plan = WindowPlan {
             rows: schema_of_groups(&formulas.schema, changes, fills),
             by_place: formulas.by_place() || carries,
@@ -180,6 +182,8 @@ impl OperatorSpec for WindowSpec {
             given: given.len(),
             intervals: intervals?,
             late: self.late.value,
+            // Changes that do not say where they stand are as late as event time is here.
+            revises: if is_change && order.is_none() { reach } else { revises },
             reach,
             updates: self.emit == Emit::Updates,
             changes,
@@ -187,7 +191,7 @@ impl OperatorSpec for WindowSpec {
             carries,
             carried,
             time: time?,
-            order: input.position(ORDER).filter(|_| !is_change),
+            order,
             input_op: input.position(OP).filter(|_| is_change),
             input_revision: input.position(REVISION).filter(|_| is_change),
             input: input.clone(),
@@ -351,6 +355,8 @@ pub struct WindowPlan {
     input: Edge,
     intervals: Intervals,
     late: Late,
+    /// How long after its end late rows revise an interval, in ns.
+    revises: i64,
     /// How long after its end an interval may change, in ns.
     reach: i64,
     updates: bool,
@@ -402,7 +408,10 @@ impl OperatorPlan for Planned {
         lines.extend(plan.formulas.texts.iter().cloned());
         let late = match plan.late {
             Late::Revise => {
-                format!("late rows revise for {}", humantime::format_duration(Duration::from_nanos(plan.reach as u64)))
+                format!(
+                    "late rows revise for {}",
+                    humantime::format_duration(Duration::from_nanos(plan.revises as u64))
+                )
             }
             late => format!("late rows: {late}"),
         };

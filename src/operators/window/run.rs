@@ -89,7 +89,7 @@ impl Operator for Window {
             out.refused.push(Refused { row, data: data.slice(row, 1), reason });
         }
         if !entries.late.is_empty() {
-            out.late += entries.late.len() as u64;
+            out.late += entries.late.len() as u64 - entries.late_changes;
             if plan.late == Late::SideOutput {
                 let late = take_record_batch(&data, &UInt32Array::from(entries.late))?;
                 out.further.push((LATE, Rows { data: late, source: rows.source }));
@@ -145,7 +145,8 @@ impl Operator for Window {
 
     fn state(&self) -> StateKind {
         let WindowPlan { formulas, intervals, .. } = self.plan.as_ref();
-        StateKind { name: format!("window {intervals}: {}", formulas.texts.join("; ")), version: 1 }
+        let rows = if self.plan.input_op.is_some() { ", of changes" } else { "" };
+        StateKind { name: format!("window {intervals}: {}{rows}", formulas.texts.join("; ")), version: 1 }
     }
 
     fn begin_snapshot(&mut self, full: bool) {

@@ -103,10 +103,11 @@ impl Window {
         Ok(())
     }
 
-    /// Whether there is something to tell: an interval that never had a row, or has none left that anybody has seen, is not.
+    /// Whether there is something to tell: not of an interval that never had a row. One that has none left is deleted also
+    /// where it was not told here: before a restart epochs may have ended in between, and somebody may have seen it.
     fn is_told(&self, slot: u32) -> bool {
         let group = self.held.groups.at(slot);
-        group.rows > 0 || group.told || self.plan.fill.is_some()
+        group.rows > 0 || group.told || self.plan.fill.is_some() || self.plan.input_op.is_some()
     }
 
     /// An order of keys that does not depend on who came first.

@@ -73,7 +73,9 @@ impl Pace {
     pub fn next(&mut self) -> Option<(Read, Option<i64>)> {
         let (data, extent) = self.held.front()?;
         let times = data.column_by_name(TIME)?.as_primitive::<TimestampNanosecondType>().values().clone();
-        let (instant, first) = *self.began.get_or_insert_with(|| (Instant::now(), times[0]));
+        // A message that corrects may have no time.
+        let first = || times.iter().copied().find(|time| *time > i64::MIN).unwrap_or(0);
+        let (instant, first) = *self.began.get_or_insert_with(|| (Instant::now(), first()));
         let before = Duration::from_micros(self.from - self.start);
         let passed = (before + instant.elapsed()).as_nanos() as f64 * self.speed;
         let after = |time: i64| time.saturating_sub(first) as f64;

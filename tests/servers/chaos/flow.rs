@@ -6,8 +6,10 @@ use std::time::Duration;
 use rand::{RngCore, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::recovery::corrections;
 use crate::recovery::market::{FOLDERS, OPERATORS, TRADES, Trade, Values};
 use crate::support::groups::OPERATORS as GROUPS;
+use crate::support::mended::{CORRECTIONS, about};
 use crate::support::running::Running;
 
 pub const SYMBOLS: u64 = 200;
@@ -18,14 +20,23 @@ const START: i64 = 1_700_000_000_000_000;
 pub fn trade(seed: u64, n: u64) -> Trade {
     let bits = random(seed, n);
     let price = 90.0 + (bits >> 40) as f64 / 1_000_000.0;
-    let symbol = format!("S{}", bits % SYMBOLS);
+    let symbol = format!("S{}", symbol(seed, n));
     let late = if bits >> 30 & 15 == 0 { (bits >> 34 & 4095) as i64 } else { 0 };
-    Trade { symbol, time: START + (n as i64 - late) * 100, price, volume: (bits >> 20 & 1023) as i64 + 1 }
+    Trade { symbol, time: START + (n as i64 - late) * 100, price, volume: volume(bits) }
 }
 
-/// Which symbol the trade with the number `n` is of.
+/// Which symbol the trade with the number `n` is of: that of the trade it is about, where it may be taken for a message
+/// about one.
 pub fn symbol(seed: u64, n: u64) -> u64 {
-    random(seed, n) % SYMBOLS
+    let bits = random(seed, n);
+    match about(n as i64, volume(bits)) {
+        Some(other) => symbol(seed, other as u64),
+        None => bits % SYMBOLS,
+    }
+}
+
+fn volume(bits: u64) -> i64 {
+    (bits >> 20 & 1023) as i64 + 1
 }
 
 /// The partition of a symbol.
@@ -55,9 +66,10 @@ pub struct Places {
 }
 
 /// The topics of a job: that of the source, and what comes out.
-pub const TOPICS: [&str; 6] = ["trades", "few", "bars", "revised", "surges", "totals"];
+pub const TOPICS: [&str; 8] = ["trades", "few", "bars", "revised", "surges", "totals", "orders", "mended"];
 /// Its tables.
-pub const TABLES: [&str; 7] = ["few", "bars", "revised", "trend", "totals", "recent", "sizes"];
+pub const TABLES: [&str; 9] =
+    ["few", "bars", "revised", "trend", "totals", "recent", "sizes", "mended", "steps"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -77,7 +89,9 @@ impl Places {
 pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
     let Places { job, brokers, cassandra } = places;
     let checkpoint = humantime::format_duration(checkpoint);
-    let tables: String = ["bars", "revised", "trend"].iter().map(|node| table_of_windows(job, node)).collect();
+    let of_corrections = corrections::OPERATORS;
+    let tables: String =
+        ["bars", "revised", "trend", "mended"].iter().map(|node| table_of_windows(job, node)).collect();
     let groups: String = ["totals", "recent", "sizes"].iter().map(|node| table_of_groups(job, node)).collect();
     format!(
         r#"
@@ -99,6 +113,13 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         {TRADES}
         {OPERATORS}
         {GROUPS}
+        [sources.orders]
+        type = "kafka"
+        topic = "{job}-trades"
+        lateness = "20ms"
+        {TRADES}
+        {CORRECTIONS}
+        {of_corrections}
         [sinks.topic]
         type = "kafka"
         input = "few"
@@ -121,6 +142,20 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         type = "kafka"
         input = "totals"
         topic = "{job}-totals"
+        [sinks.changelog_of_orders]
+        type = "kafka"
+        input = "orders"
+        topic = "{job}-orders"
+        [sinks.changelog_of_mended]
+        type = "kafka"
+        input = "mended"
+        topic = "{job}-mended"
+        [sinks.table_of_steps]
+        type = "cassandra"
+        input = "steps"
+        table = "{job}_steps"
+        partition_key = "symbol"
+        clustering_key = ["seq"]
         [sinks.table]
         type = "cassandra"
         input = "few"

@@ -13,6 +13,7 @@ use super::disk::Disk;
 use super::faults::Kind;
 use super::flow::{PARTITIONS, Places, TABLES, TOPICS, dataflow, expected};
 use super::janitor::keeps;
+use super::mended;
 use super::network::Network;
 use super::produce::Producing;
 use super::report::{Landed, say};
@@ -293,6 +294,7 @@ impl<'a> Segment<'a> {
         wrong.extend(check.rows("the lake", false, &rows_of_lake(&folder.join("lake"))));
         wrong.extend(check.rows("the table", true, &table("few").rows()));
         wrong.extend(windows::wrong(&self.places, self.seed, rows, &folder));
+        wrong.extend(mended::wrong(&self.places, self.seed, rows));
         TABLES.iter().for_each(|name| table(name).remove());
         Topics::of(brokers).remove(&TOPICS.map(|name| self.places.topic(name)));
         wrong

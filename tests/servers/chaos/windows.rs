@@ -69,12 +69,12 @@ fn differences_of_late(expected: &BTreeSet<i64>, found: &[i64]) -> Vec<String> {
 
 /// A message of a topic.
 pub struct Told {
-    key: Vec<u8>,
-    row: Option<Row>,
+    pub key: Vec<u8>,
+    pub row: Option<Row>,
 }
 
 /// What stands last under each key of an interval.
-fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
+pub fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
     last_of(messages, key, columns)
 }
 
