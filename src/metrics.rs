@@ -69,6 +69,8 @@ static LATE: LazyLock<IntCounterVec> =
 static OUTSIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_outside_sessions_total", "Rows of times at which the exchange is closed.", NODE)
 });
+static REPEATS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_repeats_total", "Rows left out because their id had come before.", NODE));
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -143,6 +145,8 @@ pub struct Meter {
     pub late: IntCounter,
     /// Rows of times at which the exchange of their window is closed.
     pub outside: IntCounter,
+    /// Rows that were left out because their id had come before.
+    pub repeats: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -175,6 +179,7 @@ impl Meter {
             held_back: HELD_BACK.with_label_values(labels),
             late: LATE.with_label_values(labels),
             outside: OUTSIDE.with_label_values(labels),
+            repeats: REPEATS.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

@@ -72,7 +72,7 @@ fn in_cluster(case: &Path, cluster: &Cluster) -> Run {
     let job = cluster.job(0, submitted["name"].as_str().expect("a name"));
     let nodes = job["nodes"].as_array().expect("nodes");
     let sum = |what: &str| nodes.iter().filter_map(|node| node[what].as_u64()).sum::<u64>();
-    let summed = ["held_back", "late", "outside", "dead_letters", "skipped"]
+    let summed = ["held_back", "late", "outside", "repeats", "dead_letters", "skipped"]
         .map(|what| (what.to_string(), Json::from(sum(what))));
     let told = ["rows_in", "rows_out"].map(|what| (what.to_string(), job[what].clone()));
     let totals = summed.into_iter().chain(told).collect();
@@ -160,8 +160,12 @@ impl Run {
 }
 
 /// Rows of intervals as those of a table, which they insert into, replace and delete, in the order of their ends and keys;
-/// others as they are. Err with a row that is said to be new and is not.
+/// those of collections as they are left; others as they are. Err with a row that is said to be new and is not, or to go and
+/// is not there.
 fn in_the_end(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
+    if rows.iter().all(|row| row.contains_key("__op") && !row.contains_key("end")) {
+        return what_is_left(rows);
+    }
     if !rows.iter().all(|row| row.contains_key("start") && row.contains_key("end")) {
         return Ok(rows);
     }
@@ -176,6 +180,24 @@ fn in_the_end(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
         }
     }
     Ok(table.into_values().collect())
+}
+
+/// The rows that were inserted and not deleted as they were, by what they may be known by.
+fn what_is_left(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
+    let mut left: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for mut row in rows {
+        let is_deleted = row.remove("__op") == Some("delete".into());
+        let same = left.entry(Json::from(row.clone()).to_string()).or_default();
+        if !is_deleted {
+            same.push(row);
+        } else if same.pop().is_none() {
+            return Err(row.into());
+        }
+    }
+    let mut left: Vec<Row> = left.into_values().flatten().collect();
+    let key = |row: &Row| ["sector", "odd", "symbol", "rank", "venue"].map(|name| row.get(name).map(Json::to_string));
+    left.sort_by_key(key);
+    Ok(left)
 }
 
 /// All files in a folder and the folders in it.

@@ -99,14 +99,32 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(checkpoint) = job.checkpoint {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
-    let mut table =
-        plain(["node", "type", "rows in", "rows out", "held back", "late", "outside", "dead letters", "skipped"]);
+    let mut table = plain([
+        "node",
+        "type",
+        "rows in",
+        "rows out",
+        "held back",
+        "late",
+        "outside",
+        "repeats",
+        "dead letters",
+        "skipped",
+    ]);
     for node in &job.nodes {
-        let counts =
-            [node.rows_in, node.rows_out, node.held_back, node.late, node.outside, node.dead_letters, node.skipped];
+        let counts = [
+            node.rows_in,
+            node.rows_out,
+            node.held_back,
+            node.late,
+            node.outside,
+            node.repeats,
+            node.dead_letters,
+            node.skipped,
+        ];
         table.add_row([node.name.clone(), node.kind.clone()].into_iter().chain(counts.map(grouped)));
     }
-    (2..9).for_each(|column| to_the_right(&mut table, column));
+    (2..10).for_each(|column| to_the_right(&mut table, column));
     say(&format!("{head}\n{}\n", table.trim_fmt()))
 }
 

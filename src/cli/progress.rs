@@ -36,6 +36,8 @@ pub struct Totals {
     pub late: u64,
     /// Rows of times at which the exchange of their window is closed.
     pub outside: u64,
+    /// Rows left out because their id had come before.
+    pub repeats: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.
@@ -93,6 +95,7 @@ impl Progress {
             (totals.held_back, "rows held back until their indicators were warm"),
             (totals.late, "rows too late for their window"),
             (totals.outside, "rows outside the sessions of an exchange"),
+            (totals.repeats, "rows that had come before"),
             (totals.dead_letters, "dead letters"),
             (totals.skipped, "records skipped"),
             (totals.expired, "rows too old for their table"),
@@ -146,6 +149,7 @@ fn totals(jobs: &[Arc<Prepared>]) -> Totals {
             totals.held_back += sum(|meter| meter.held_back.get());
             totals.late += sum(|meter| meter.late.get());
             totals.outside += sum(|meter| meter.outside.get());
+            totals.repeats += sum(|meter| meter.repeats.get());
             totals.dead_letters += sum(|meter| meter.dead_letters.get());
             totals.skipped += sum(|meter| meter.skipped.get());
             totals.expired += sum(|meter| meter.expired.get());

@@ -4,6 +4,8 @@
 //! driver in [`keyed`]. To add one: its file, its `mod` line, and its line in [`KINDS`].
 
 mod alert;
+mod by;
+mod by_key;
 mod calls;
 pub mod changes;
 pub mod exchange;
@@ -12,11 +14,15 @@ mod formulas;
 pub mod gate;
 mod indicators;
 pub mod keyed;
+mod latest;
+mod moves;
 pub mod order;
 pub mod ports;
 mod replay;
 mod select;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod watermarks;
 mod window;
 
@@ -38,6 +44,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("alert", "tells of rows for which a condition becomes true", alert::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
+    ("latest", "keeps the newest row of each key", latest::read),
     ("select", "makes new rows of expressions", select::read),
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
@@ -82,6 +89,25 @@ pub enum Built {
     Stateless(Box<dyn Transform>),
     /// Takes rows at the worker that owns their key, epochs in order, and its state is kept in checkpoints.
     Keyed(Box<dyn Operator>),
+    /// Is made of several, one behind the other.
+    Staged(Vec<Stage>),
+}
+
+/// One of several operators that together are a node.
+pub struct Stage {
+    /// What it is called behind the name of the node and a point; nothing for the last one, which is the node.
+    pub name: &'static str,
+    /// The rows that it takes, and the key by which it takes them.
+    pub input: Edge,
+    /// The operator.
+    pub built: Built,
+}
+
+impl Stage {
+    /// What it is called, and its state is kept under, as part of `node`.
+    pub fn name_in(&self, node: &str) -> String {
+        if self.name.is_empty() { node.to_string() } else { format!("{node}.{}", self.name) }
+    }
 }
 
 /// What an operator has made of its input.
@@ -97,6 +123,8 @@ pub struct Output {
     pub late: u64,
     /// How many were of a time at which the exchange is closed.
     pub outside: u64,
+    /// How many were left out because their id had come before.
+    pub repeats: u64,
     /// Rows on which an expression failed.
     pub refused: Vec<Refused>,
 }
@@ -117,7 +145,8 @@ pub trait Operator {
     fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
         Ok(time)
     }
-    /// All rows of an epoch have come: what is told of once an epoch is told now.
+    /// All rows of an epoch have come: what is told of once an epoch is told now. There is a first one, on every worker, before
+    /// any row comes: epoch 0.
     fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
         Ok(())
     }

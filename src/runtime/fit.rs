@@ -6,8 +6,8 @@ use crate::operators::{BuildContext, Built};
 use crate::spec::{Plan, PlannedNode, Role};
 use crate::state::{Manifest, NodeState};
 
-/// The name under which a source keeps the rows that it puts in order.
-const ORDER: &str = ".order";
+/// What the name of a source ends in under which it keeps the rows that it puts in order.
+const ORDER: &str = "order";
 
 /// What of `manifest` the plan goes on with: all, or it is refused. Of the nodes in `forget` what does not fit is left
 /// behind. Nodes that are new begin with nothing.
@@ -44,7 +44,7 @@ pub fn fit(mut manifest: Manifest, plan: &Plan, forget: &[String]) -> Result<Man
     manifest.sinks.retain(|name, _| !changed.contains(name));
     let told = |name: &String| manifest.sources.contains_key(name) || manifest.sinks.contains_key(name);
     manifest.nodes.retain(|name, state| {
-        let owner = name.strip_suffix(ORDER).unwrap_or(name).to_string();
+        let owner = owner(name).0.to_string();
         let left = gone.contains(&owner) || changed.contains(&owner);
         !left && (told(name) || note(&owner, state_fits(plan, name, state)))
     });
@@ -66,26 +66,38 @@ fn node<'p>(plan: &'p Plan, name: &str) -> Option<&'p PlannedNode> {
     plan.nodes.iter().find(|node| node.name == name)
 }
 
+/// The node that keeps state under `name`, and which part of it does: names of nodes have no point.
+fn owner(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or((name, ""))
+}
+
 /// Whether the plan has a use for the state that is kept under `name`.
 fn state_fits(plan: &Plan, name: &str, state: &NodeState) -> Result<(), String> {
-    let gone = || Err("has state there and is not in the file any more".to_string());
-    let now = match (node(plan, name), name.strip_suffix(ORDER).and_then(|source| node(plan, source))) {
-        (Some(node), _) => match &node.role {
-            Role::Operator(operator) => match operator.build(&BuildContext::default()) {
-                Err(error) => return Err(error.to_string()),
-                Ok(Built::Keyed(operator)) => operator.state(),
-                Ok(Built::Stateless(_)) => return Err(format!("has state there and is a {} without now", node.kind)),
-            },
-            // Where these stand is not known by what they compute.
-            Role::Source(_) | Role::Sink(_) => return Ok(()),
-        },
-        (None, Some(PlannedNode { role: Role::Source(source), edge, .. })) => {
+    let (owner, part) = owner(name);
+    let Some(node) = node(plan, owner) else {
+        return Err("has state there and is not in the file any more".to_string());
+    };
+    let now = match &node.role {
+        Role::Operator(operator) => {
+            match operator.build(&BuildContext::default()).map_err(|error| error.to_string())? {
+                Built::Keyed(operator) if part.is_empty() => operator.state(),
+                Built::Staged(stages) => {
+                    match stages.into_iter().find(|stage| stage.name == part).map(|stage| stage.built) {
+                        Some(Built::Keyed(operator)) => operator.state(),
+                        _ => return Err(format!("has state there that this {} does not keep", node.kind)),
+                    }
+                }
+                _ => return Err(format!("has state there and is a {} without now", node.kind)),
+            }
+        }
+        Role::Source(source) if part == ORDER => {
             if source.shape().order.is_none() {
                 return Err("held rows back to put them in order, and does so no more".to_string());
             }
-            OrderPlan::state(edge)
+            OrderPlan::state(&node.edge)
         }
-        _ => return gone(),
+        // Where these stand is not known by what they compute.
+        Role::Source(_) | Role::Sink(_) => return Ok(()),
     };
     match (now.name.as_str(), now.version) == (&state.kind, state.version) {
         true => Ok(()),

@@ -193,6 +193,9 @@ pub struct NodeReport {
     /// Rows of times at which the exchange of their window is closed.
     #[serde(default)]
     pub outside: u64,
+    /// Rows left out because their id had come before.
+    #[serde(default)]
+    pub repeats: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.

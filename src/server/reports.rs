@@ -56,6 +56,7 @@ fn report(known: &Known, restarts: u32) -> JobReport {
                 held_back: sum(|meter| meter.held_back.get()),
                 late: sum(|meter| meter.late.get()),
                 outside: sum(|meter| meter.outside.get()),
+                repeats: sum(|meter| meter.repeats.get()),
                 dead_letters: sum(|meter| meter.dead_letters.get()),
                 skipped: sum(|meter| meter.skipped.get()),
             }
@@ -96,6 +97,7 @@ fn merge(job: &mut JobReport, other: &JobReport) {
         node.held_back += other.held_back;
         node.late += other.late;
         node.outside += other.outside;
+        node.repeats += other.repeats;
         node.dead_letters += other.dead_letters;
         node.skipped += other.skipped;
     }
