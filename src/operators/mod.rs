@@ -8,6 +8,7 @@ mod by;
 mod by_key;
 mod calls;
 pub mod changes;
+mod distinct;
 pub mod exchange;
 mod filter;
 mod formulas;
@@ -42,6 +43,7 @@ use crate::state::Draft;
 #[expect(clippy::type_complexity, reason = "a table, read by its column names above")]
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] = &[
     ("alert", "tells of rows for which a condition becomes true", alert::read),
+    ("distinct", "leaves out rows whose id came before", distinct::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
     ("latest", "keeps the newest row of each key", latest::read),
