@@ -19,6 +19,7 @@ mod latest;
 mod moves;
 pub mod order;
 pub mod ports;
+mod rank;
 mod replay;
 mod select;
 pub mod state;
@@ -47,6 +48,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
     ("latest", "keeps the newest row of each key", latest::read),
+    ("rank", "keeps the first rows of each group in an order", rank::read),
     ("select", "makes new rows of expressions", select::read),
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
