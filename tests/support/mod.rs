@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod naive;
 pub mod running;
 pub mod schema;
+pub mod tables;
 
 use std::collections::BTreeMap;
 use std::io::Read;

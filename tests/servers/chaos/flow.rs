@@ -56,7 +56,7 @@ pub struct Places {
 /// The topics of a job: that of the source, and what comes out.
 pub const TOPICS: [&str; 5] = ["trades", "few", "bars", "revised", "surges"];
 /// Its tables.
-pub const TABLES: [&str; 4] = ["few", "bars", "revised", "trend"];
+pub const TABLES: [&str; 6] = ["few", "bars", "revised", "trend", "newest", "dearest"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -121,6 +121,16 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         partition_key = "symbol"
         clustering_key = ["n"]
         on_conflict = "last"
+        [sinks.table_of_newest]
+        type = "cassandra"
+        input = "newest"
+        table = "{job}_newest"
+        partition_key = "symbol"
+        [sinks.table_of_dearest]
+        type = "cassandra"
+        input = "dearest"
+        table = "{job}_dearest"
+        partition_key = "rank"
         {FOLDERS}
         {tables}
         "#
