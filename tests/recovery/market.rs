@@ -142,7 +142,7 @@ pub const FOLDERS: &str = r#"
         type = "file"
         input = "bars.late"
         path = "late/"
-        [sinks.once]
+        [sinks.all_once]
         type = "file"
         input = "once"
         path = "once/"
