@@ -72,6 +72,8 @@ static OUTSIDE: LazyLock<IntCounterVec> = LazyLock::new(|| {
 static UNMATCHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_unmatched_corrections_total", "Messages that cancel or correct trades that are not there.", NODE)
 });
+static REPEATS: LazyLock<IntCounterVec> =
+    LazyLock::new(|| counters("tapeflow_repeats_total", "Rows left out because their id had come before.", NODE));
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -148,6 +150,8 @@ pub struct Meter {
     pub outside: IntCounter,
     /// Messages that cancel or correct trades that are not there.
     pub unmatched: IntCounter,
+    /// Rows that were left out because their id had come before.
+    pub repeats: IntCounter,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -181,6 +185,7 @@ impl Meter {
             late: LATE.with_label_values(labels),
             outside: OUTSIDE.with_label_values(labels),
             unmatched: UNMATCHED.with_label_values(labels),
+            repeats: REPEATS.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

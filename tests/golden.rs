@@ -72,7 +72,7 @@ fn in_cluster(case: &Path, cluster: &Cluster) -> Run {
     let job = cluster.job(0, submitted["name"].as_str().expect("a name"));
     let nodes = job["nodes"].as_array().expect("nodes");
     let sum = |what: &str| nodes.iter().filter_map(|node| node[what].as_u64()).sum::<u64>();
-    let summed = ["held_back", "late", "outside", "unmatched", "dead_letters", "skipped"]
+    let summed = ["held_back", "late", "outside", "unmatched", "repeats", "dead_letters", "skipped"]
         .map(|what| (what.to_string(), Json::from(sum(what))));
     let told = ["rows_in", "rows_out"].map(|what| (what.to_string(), job[what].clone()));
     let totals = summed.into_iter().chain(told).collect();
@@ -167,12 +167,16 @@ impl Run {
 }
 
 /// Rows as those of a table, which they insert into, replace and delete, in the order of their keys, where `key` names
-/// them: those of intervals are known by their ends, keys and starts. Others as they are. Err with a row that is said to
-/// be new and is not.
+/// them: those of intervals are known by their ends, keys and starts. Those of
+/// collections as they are left, others as they are. Err with a row that is said to be new and is not, or to go and is not
+/// there.
 fn in_the_end(rows: Vec<Row>, key: Option<Vec<String>>) -> Result<Vec<Row>, Json> {
     let of_intervals = || rows.iter().all(|row| row.contains_key("start") && row.contains_key("end"));
     let interval = || ["end", "symbol", "start"].map(str::to_string).to_vec();
-    let Some(names) = key.or_else(|| of_intervals().then(interval)) else { return Ok(rows) };
+    let Some(names) = key.or_else(|| of_intervals().then(interval)) else {
+        let is_collection = rows.iter().all(|row| row.contains_key("__op"));
+        return if is_collection { what_is_left(rows) } else { Ok(rows) };
+    };
     let mut table = BTreeMap::new();
     for row in rows {
         let key: Vec<_> = names.iter().map(|name| row.get(name).map(sortable)).collect();
@@ -190,6 +194,24 @@ fn in_the_end(rows: Vec<Row>, key: Option<Vec<String>>) -> Result<Vec<Row>, Json
 /// A value as text that is in the order of the values, for texts and natural numbers.
 fn sortable(value: &Json) -> String {
     value.as_u64().map_or_else(|| value.to_string(), |number| format!("{number:020}"))
+}
+
+/// The rows that were inserted and not deleted as they were, by what they may be known by.
+fn what_is_left(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
+    let mut left: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for mut row in rows {
+        let is_deleted = row.remove("__op") == Some("delete".into());
+        let same = left.entry(Json::from(row.clone()).to_string()).or_default();
+        if !is_deleted {
+            same.push(row);
+        } else if same.pop().is_none() {
+            return Err(row.into());
+        }
+    }
+    let mut left: Vec<Row> = left.into_values().flatten().collect();
+    let key = |row: &Row| ["sector", "odd", "symbol", "rank", "venue"].map(|name| row.get(name).map(Json::to_string));
+    left.sort_by_key(key);
+    Ok(left)
 }
 
 /// All files in a folder and the folders in it.

@@ -99,14 +99,17 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(checkpoint) = job.checkpoint {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
-    let what = ["rows in", "rows out", "held back", "late", "outside", "unmatched", "dead letters", "skipped"];
+    let what =
+        ["rows in", "rows out", "held back", "late", "outside", "unmatched", "repeats", "dead letters", "skipped"];
     let mut table = plain(["node", "type"].into_iter().chain(what));
     for node in &job.nodes {
-        let NodeReport { rows_in, rows_out, held_back, late, outside, unmatched, dead_letters, skipped, .. } = *node;
-        let counts = [rows_in, rows_out, held_back, late, outside, unmatched, dead_letters, skipped];
+        let NodeReport {
+            rows_in, rows_out, held_back, late, outside, unmatched, repeats, dead_letters, skipped, ..
+        } = *node;
+        let counts = [rows_in, rows_out, held_back, late, outside, unmatched, repeats, dead_letters, skipped];
         table.add_row([node.name.clone(), node.kind.clone()].into_iter().chain(counts.map(grouped)));
     }
-    (2..10).for_each(|column| to_the_right(&mut table, column));
+    (2..11).for_each(|column| to_the_right(&mut table, column));
     say(&format!("{head}\n{}\n", table.trim_fmt()))
 }
 

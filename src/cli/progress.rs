@@ -38,6 +38,8 @@ pub struct Totals {
     pub outside: u64,
     /// Messages that cancel or correct trades that are not there.
     pub unmatched: u64,
+    /// Rows left out because their id had come before.
+    pub repeats: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.
@@ -96,6 +98,7 @@ impl Progress {
             (totals.late, "rows too late for their window"),
             (totals.outside, "rows outside the sessions of an exchange"),
             (totals.unmatched, "corrections of trades that are not there"),
+            (totals.repeats, "rows that had come before"),
             (totals.dead_letters, "dead letters"),
             (totals.skipped, "records skipped"),
             (totals.expired, "rows too old for their table"),
@@ -150,6 +153,7 @@ fn totals(jobs: &[Arc<Prepared>]) -> Totals {
             totals.late += sum(|meter| meter.late.get());
             totals.outside += sum(|meter| meter.outside.get());
             totals.unmatched += sum(|meter| meter.unmatched.get());
+            totals.repeats += sum(|meter| meter.repeats.get());
             totals.dead_letters += sum(|meter| meter.dead_letters.get());
             totals.skipped += sum(|meter| meter.skipped.get());
             totals.expired += sum(|meter| meter.expired.get());

@@ -32,7 +32,7 @@ use crate::runtime::tap::Tap;
 use crate::sinks::dead_letters::Refusals;
 use crate::sources::lanes::Lanes;
 use crate::sources::{ORDER, SEQ};
-use crate::spec::Edge;
+use crate::spec::{Edge, EdgeKind};
 
 /// A node, as it is rendered on one worker.
 pub struct NodeContext {
@@ -119,7 +119,9 @@ pub struct Sorting {
 impl Sorting {
     /// For rows of `edge` that come to `node`.
     pub fn of(edge: &Edge, node: &NodeContext) -> Self {
-        Sorting { seq: edge.position(SEQ), order: edge.position(ORDER), by_time: Arc::clone(&node.by_time) }
+        // What changes rows comes in the order in which it was told.
+        let position = |name: &str| edge.position(name).filter(|_| edge.kind == EdgeKind::Append);
+        Sorting { seq: position(SEQ), order: position(ORDER), by_time: Arc::clone(&node.by_time) }
     }
 
     /// The columns of the order of event time, where rows of `source` are in it, and of `seq`.
@@ -141,9 +143,11 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
     let scope = stream.scope();
     stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, move |first, info| {
         let again = scope.activator_for(info.address);
-        let mut announce = Some(first);
         let mut snapshots = Snapshots::new(keeper);
         let mut epochs = Epochs::new(take);
+        // All workers pass the first epoch before any row: an operator that was put back can tell the next ones in it.
+        epochs.push(*first.time(), || first.clone(), Body::Empty);
+        let mut announce = Some(first);
         let mut watermarks = Watermarks::default();
         let mut handed_on = i64::MIN;
         move |(input, frontier), output| {
@@ -224,6 +228,7 @@ impl NodeContext {
         self.meter.late.inc_by(out.late);
         self.meter.outside.inc_by(out.outside);
         self.meter.unmatched.inc_by(out.unmatched);
+        self.meter.repeats.inc_by(out.repeats);
         let rows = out.rows.into_iter().map(|rows| (ROWS, rows));
         rows.chain(out.further).map(|(port, rows)| Batch::of_port(port, Body::Rows(rows))).collect()
     }

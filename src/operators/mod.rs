@@ -5,9 +5,12 @@
 
 mod aggregate;
 mod alert;
+mod by;
+mod by_key;
 mod calls;
 pub mod changes;
 pub mod corrections;
+mod distinct;
 pub mod exchange;
 mod filter;
 mod formulas;
@@ -15,12 +18,17 @@ pub mod gate;
 mod indicators;
 mod kept;
 pub mod keyed;
+mod latest;
+mod moves;
 pub mod order;
 mod places;
 pub mod ports;
+mod rank;
 mod replay;
 mod select;
 pub mod state;
+#[cfg(test)]
+mod testing;
 pub mod watermarks;
 mod window;
 
@@ -41,13 +49,16 @@ use crate::state::Draft;
 pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] = &[
     ("aggregate", "keeps what the rows of each group come to: for all time, or over a span of it", aggregate::read),
     ("alert", "tells of rows for which a condition becomes true", alert::read),
+    ("distinct", "leaves out rows whose id came before", distinct::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
+    ("latest", "keeps the newest row of each key", latest::read),
     (
         "pivot",
         "makes a column of each value that another column has: aggregates of the rows that have it",
         aggregate::pivot,
     ),
+    ("rank", "keeps the first rows of each group in an order", rank::read),
     ("select", "makes new rows of expressions", select::read),
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
@@ -60,10 +71,6 @@ pub trait OperatorSpec: Send + Sync {
 
 /// An operator, checked and typed.
 pub trait OperatorPlan: Send + Sync {
-    /// How it takes the rows of `input`: grouped by other columns, say.
-    fn takes(&self, input: &Edge) -> Edge {
-        input.clone()
-    }
     /// The running operator, on one worker.
     fn build(&self, context: &BuildContext) -> Result<Built>;
     /// Whether its rows are appended in an order of their own, [`ORDER`](crate::sources::ORDER) and then `seq`, rather than
@@ -96,6 +103,25 @@ pub enum Built {
     Stateless(Box<dyn Transform>),
     /// Takes rows at the worker that owns their key, epochs in order, and its state is kept in checkpoints.
     Keyed(Box<dyn Operator>),
+    /// Is made of several, one behind the other.
+    Staged(Vec<Stage>),
+}
+
+/// One of several operators that together are a node.
+pub struct Stage {
+    /// What it is called behind the name of the node and a point; nothing for the last one, which is the node.
+    pub name: &'static str,
+    /// The rows that it takes, and the key by which it takes them.
+    pub input: Edge,
+    /// The operator.
+    pub built: Built,
+}
+
+impl Stage {
+    /// What it is called, and its state is kept under, as part of `node`.
+    pub fn name_in(&self, node: &str) -> String {
+        if self.name.is_empty() { node.to_string() } else { format!("{node}.{}", self.name) }
+    }
 }
 
 /// What an operator has made of its input.
@@ -113,6 +139,8 @@ pub struct Output {
     pub outside: u64,
     /// How many cancelled or corrected trades that are not there.
     pub unmatched: u64,
+    /// How many were left out because their id had come before.
+    pub repeats: u64,
     /// Rows on which an expression failed.
     pub refused: Vec<Refused>,
 }
@@ -133,7 +161,8 @@ pub trait Operator {
     fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
         Ok(time)
     }
-    /// All rows of an epoch have come: what is told of once an epoch is told now.
+    /// All rows of an epoch have come: what is told of once an epoch is told now. There is a first one, on every worker, before
+    /// any row comes: epoch 0.
     fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
         Ok(())
     }

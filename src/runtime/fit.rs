@@ -8,9 +8,9 @@ use crate::spec::{Plan, PlannedNode, Role};
 use crate::state::{Manifest, NodeState};
 
 /// What the name of a source ends in under which it keeps the rows that it puts in order,
-pub const ORDER: &str = ".order";
+pub const ORDER: &str = "order";
 /// and the trades that may be corrected.
-pub const CORRECTIONS: &str = ".corrections";
+pub const CORRECTIONS: &str = "corrections";
 
 /// What of `manifest` the plan goes on with: all, or it is refused. Of the nodes in `forget` what does not fit is left
 /// behind. Nodes that are new begin with nothing.
@@ -47,7 +47,7 @@ pub fn fit(mut manifest: Manifest, plan: &Plan, forget: &[String]) -> Result<Man
     manifest.sinks.retain(|name, _| !changed.contains(name));
     let told = |name: &String| manifest.sources.contains_key(name) || manifest.sinks.contains_key(name);
     manifest.nodes.retain(|name, state| {
-        let owner = behind_source(name).map_or(name.as_str(), |(source, _)| source).to_string();
+        let owner = owner(name).0.to_string();
         let left = gone.contains(&owner) || changed.contains(&owner);
         !left && (told(name) || note(&owner, state_fits(plan, name, state)))
     });
@@ -69,37 +69,46 @@ fn node<'p>(plan: &'p Plan, name: &str) -> Option<&'p PlannedNode> {
     plan.nodes.iter().find(|node| node.name == name)
 }
 
-/// The source behind which state of this name is kept, and which.
-fn behind_source(name: &str) -> Option<(&str, &'static str)> {
-    [ORDER, CORRECTIONS].into_iter().find_map(|what| Some((name.strip_suffix(what)?, what)))
+/// The node that keeps state under `name`, and which part of it does: names of nodes have no point.
+fn owner(name: &str) -> (&str, &str) {
+    name.split_once('.').unwrap_or((name, ""))
 }
 
 /// Whether the plan has a use for the state that is kept under `name`.
 fn state_fits(plan: &Plan, name: &str, state: &NodeState) -> Result<(), String> {
-    let gone = || Err("has state there and is not in the file any more".to_string());
-    let source = behind_source(name).and_then(|(source, what)| Some((node(plan, source)?, what)));
-    let now = match (node(plan, name), source) {
-        (Some(node), _) => match &node.role {
-            Role::Operator(operator) => match operator.build(&BuildContext::default()) {
-                Err(error) => return Err(error.to_string()),
-                Ok(Built::Keyed(operator)) => operator.state(),
-                Ok(Built::Stateless(_)) => return Err(format!("has state there and is a {} without now", node.kind)),
-            },
-            // Where these stand is not known by what they compute.
-            Role::Source(_) | Role::Sink(_) => return Ok(()),
-        },
-        (None, Some((PlannedNode { role: Role::Source(source), .. }, what))) => {
-            let ShapePlan { read, order, corrections, .. } = source.shape().as_ref();
-            match (what == CORRECTIONS, order, corrections) {
-                (true, _, Some(corrections)) => corrections.state(read),
-                (true, _, None) => return Err("held trades to be corrected, and does so no more".to_string()),
-                (false, Some(_), _) => OrderPlan::state(read),
-                (false, None, _) => {
-                    return Err("held rows back to put them in order, and does so no more".to_string());
+    let (owner, part) = owner(name);
+    let Some(node) = node(plan, owner) else {
+        return Err("has state there and is not in the file any more".to_string());
+    };
+    let now = match &node.role {
+        Role::Operator(operator) => {
+            match operator.build(&BuildContext::default()).map_err(|error| error.to_string())? {
+                Built::Keyed(operator) if part.is_empty() => operator.state(),
+                Built::Staged(stages) => {
+                    match stages.into_iter().find(|stage| stage.name == part).map(|stage| stage.built) {
+                        Some(Built::Keyed(operator)) => operator.state(),
+                        _ => return Err(format!("has state there that this {} does not keep", node.kind)),
+                    }
                 }
+                _ => return Err(format!("has state there and is a {} without now", node.kind)),
             }
         }
-        _ => return gone(),
+        Role::Source(source) if part == ORDER => {
+            let ShapePlan { read, order, .. } = source.shape().as_ref();
+            if order.is_none() {
+                return Err("held rows back to put them in order, and does so no more".to_string());
+            }
+            OrderPlan::state(read)
+        }
+        Role::Source(source) if part == CORRECTIONS => {
+            let ShapePlan { read, corrections, .. } = source.shape().as_ref();
+            let Some(corrections) = corrections else {
+                return Err("held trades to be corrected, and does so no more".to_string());
+            };
+            corrections.state(read)
+        }
+        // Where these stand is not known by what they compute.
+        Role::Source(_) | Role::Sink(_) => return Ok(()),
     };
     match (now.name.as_str(), now.version) == (&state.kind, state.version) {
         true => Ok(()),

@@ -19,7 +19,7 @@ use crate::operators::gate::gate;
 use crate::operators::keyed::{NodeContext, keyed, stateless};
 use crate::operators::ports::{Outputs, ROWS, part};
 use crate::operators::state::StateKeeper;
-use crate::operators::{BuildContext, Built, Operator, OperatorPlan};
+use crate::operators::{BuildContext, Built, Operator, OperatorPlan, Stage};
 use crate::sinks::drain::drain;
 use crate::sources::ReaderContext;
 use crate::sources::feed::{Feed, feed};
@@ -160,7 +160,7 @@ impl<'s> Renderer<'_, 's> {
             NodeContext { meter, ports: Vec::new(), standing: Arc::default(), ..own }
         };
         if let Some(order) = order {
-            let name = format!("{}{}", node.name, fit::ORDER);
+            let name = format!("{}.{}", node.name, fit::ORDER);
             let mut context = context(&name);
             if corrections.is_some() {
                 context.tap = Arc::default();
@@ -168,7 +168,7 @@ impl<'s> Renderer<'_, 's> {
             rows = self.keyed(rows, read, &name, context, order.build(read, index as u16)?)?;
         }
         if let Some(corrections) = corrections {
-            let name = format!("{}{}", node.name, fit::CORRECTIONS);
+            let name = format!("{}.{}", node.name, fit::CORRECTIONS);
             let read = Edge { placed: order.is_some(), ..read.clone() };
             rows = self.keyed(rows, &read, &name, context(&name), corrections.build(&read, &node.edge)?)?;
         }
@@ -205,8 +205,38 @@ impl<'s> Renderer<'_, 's> {
         let context = self.context(index, node, OnError::DeadLetter);
         match plan.build(&BuildContext { node: index as u16, lanes: Arc::clone(&self.lanes) })? {
             Built::Stateless(transform) => Ok(stateless(input, context, transform)),
-            Built::Keyed(operator) => self.keyed(input, &plan.takes(edge), &node.name, context, operator),
+            Built::Keyed(operator) => self.keyed(input, edge, &node.name, context, operator),
+            Built::Staged(stages) => self.staged(input, stages, index, node),
         }
+    }
+
+    /// Operators one behind the other, that together are `node`: what enters the first one enters the node, and what leaves
+    /// the last one leaves it; all else that they count is of the node, too.
+    fn staged(
+        &self,
+        mut stream: Stream<'s, Epoch, Batch>,
+        stages: Vec<Stage>,
+        index: usize,
+        node: &PlannedNode,
+    ) -> Result<Stream<'s, Epoch, Batch>> {
+        let last = stages.len().saturating_sub(1);
+        for (at, stage) in stages.into_iter().enumerate() {
+            let (name, mut context) = (stage.name_in(&node.name), self.context(index, node, OnError::DeadLetter));
+            let own = self.prepared.job.meter(&format!("{}.stages", node.name), self.scope.index());
+            if at > 0 {
+                context.meter.rows_in = own.rows_in;
+            }
+            if at < last {
+                context.meter.rows_out = own.rows_out;
+                (context.tap, context.ports, context.standing) = (Arc::default(), Vec::new(), Arc::default());
+            }
+            stream = match stage.built {
+                Built::Stateless(transform) => stateless(stream, context, transform),
+                Built::Keyed(operator) => self.keyed(stream, &stage.input, &name, context, operator)?,
+                Built::Staged(_) => return Err(broken(node)),
+            };
+        }
+        Ok(stream)
     }
 
     /// Runs an operator that keeps its state under `name`.

@@ -196,6 +196,9 @@ pub struct NodeReport {
     /// Messages that cancel or correct trades that are not there.
     #[serde(default)]
     pub unmatched: u64,
+    /// Rows left out because their id had come before.
+    #[serde(default)]
+    pub repeats: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.

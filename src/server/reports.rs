@@ -57,6 +57,7 @@ fn report(known: &Known, restarts: u32) -> JobReport {
                 late: sum(|meter| meter.late.get()),
                 outside: sum(|meter| meter.outside.get()),
                 unmatched: sum(|meter| meter.unmatched.get()),
+                repeats: sum(|meter| meter.repeats.get()),
                 dead_letters: sum(|meter| meter.dead_letters.get()),
                 skipped: sum(|meter| meter.skipped.get()),
             }
@@ -98,6 +99,7 @@ fn merge(job: &mut JobReport, other: &JobReport) {
         node.late += other.late;
         node.outside += other.outside;
         node.unmatched += other.unmatched;
+        node.repeats += other.repeats;
         node.dead_letters += other.dead_letters;
         node.skipped += other.skipped;
     }

@@ -46,7 +46,7 @@ mod snapshot;
 mod stamps;
 mod store;
 
-pub use binary::{Reader, put_varint};
+pub use binary::{Reader, put_sized, put_varint};
 pub use checkpoints::Checkpoints;
 pub use compact::Bounds;
 pub use crypt::Key;

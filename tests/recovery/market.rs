@@ -110,6 +110,20 @@ pub const OPERATORS: &str = r#"
         input = "revised"
         emit = "all"
         columns = { sma_5 = "sma(close, 5)", rsi_14 = "rsi(close, 14)", obv = "obv(close, volume)" }
+        [operators.newest]
+        type = "latest"
+        input = "real"
+        expire = "100ms"
+        [operators.dearest]
+        type = "rank"
+        input = "newest"
+        order = "price desc"
+        limit = 10
+        [operators.once]
+        type = "distinct"
+        input = "real"
+        id = ["symbol", "volume % 50"]
+        horizon = "500ms"
         [operators.surges]
         type = "alert"
         input = "revised"
@@ -130,6 +144,10 @@ pub const FOLDERS: &str = r#"
         type = "file"
         input = "bars.late"
         path = "late/"
+        [sinks.all_once]
+        type = "file"
+        input = "once"
+        path = "once/"
         [sinks.lake]
         type = "parquet"
         input = "few"
@@ -156,6 +174,18 @@ pub const WINDOWS: &str = r#"
         path = "surges.jsonl"
 "#;
 
+/// The moves of all tables that are kept, into files.
+pub const TABLES: &str = r#"
+        [sinks.written_newest]
+        type = "file"
+        input = "newest"
+        path = "newest.jsonl"
+        [sinks.written_dearest]
+        type = "file"
+        input = "dearest"
+        path = "dearest.jsonl"
+"#;
+
 /// A dataflow of all operators over a file. It takes six seconds.
 pub fn flow(checkpoint: &str) -> String {
     format!(
@@ -177,6 +207,7 @@ pub fn flow(checkpoint: &str) -> String {
         {FOLDERS}
         {WINDOWS}
         {FILES}
+        {TABLES}
         "#
     )
 }

@@ -13,6 +13,7 @@ pub mod market;
 mod rescale;
 mod restarts;
 mod savepoints;
+pub mod tables;
 pub mod windows;
 
 use std::time::Duration;

@@ -6,7 +6,8 @@ use std::path::Path;
 use rand::{SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::groups::{self, FILES};
-use super::market::{FOLDERS, OPERATORS, ROWS, TRADES, Trade, WINDOWS, lines, trades};
+use super::market::{FOLDERS, OPERATORS, ROWS, TABLES, TRADES, Trade, WINDOWS, lines, trades};
+use super::tables::Tables;
 use super::{killed_again_and_again, started};
 use crate::support::bars::{
     BAR, Bars, Key, REVISED, SURGES, TREND, Table, Tick, Values, appended, differences as differ, surges, trend,
@@ -129,12 +130,13 @@ fn flow(checkpoint: &str) -> String {
         {FOLDERS}
         {WINDOWS}
         {FILES}
+        {TABLES}
         "#
     )
 }
 
 /// The windows of a run that was not disturbed: every trade is in one of them or late, and some are corrected.
-fn undisturbed(seed: u64) -> Windows {
+fn undisturbed(seed: u64) -> (Windows, Tables) {
     let folder = market(seed, "1h");
     folder.tapeflow(&["run", "flow.toml", "--workers", "2"]).fine();
     let windows = Windows::of(&folder.path(""));
@@ -152,11 +154,14 @@ fn undisturbed(seed: u64) -> Windows {
         assert_eq!(differ(name, &computed, &windows.tables[name]), Vec::<String>::new());
     }
     assert_eq!(windows.wrong, Vec::<String>::new());
-    windows
+    let tables = Tables::of(&folder.path(""));
+    assert!(tables.newest.len() > 5 && tables.once.len() > ROWS / 10 && tables.wrong.is_empty());
+    (windows, tables)
 }
 
-fn check(folder: &Folder, undisturbed: &Windows) {
-    let mut wrong = Windows::of(&folder.path("")).differences(&undisturbed.tables, &undisturbed.late);
+fn check(folder: &Folder, (windows, tables): &(Windows, Tables)) {
+    let mut wrong = Windows::of(&folder.path("")).differences(&windows.tables, &windows.late);
+    wrong.extend(Tables::of(&folder.path("")).differences(tables));
     wrong.extend(groups::differences(&folder.path("")));
     assert!(wrong.is_empty(), "{} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }

@@ -7,6 +7,7 @@ pub mod mended;
 pub mod naive;
 pub mod running;
 pub mod schema;
+pub mod tables;
 
 use std::collections::BTreeMap;
 use std::io::Read;

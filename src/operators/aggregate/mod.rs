@@ -15,7 +15,7 @@ use std::time::Duration;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::formulas::Formulas;
-use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
+use super::{BuildContext, Built, OperatorPlan, OperatorSpec, Stage};
 use crate::aggregates::Rows;
 use crate::error::Result;
 use crate::sources::TIME;
@@ -193,13 +193,9 @@ impl AggregatePlan {
 struct Planned(Arc<AggregatePlan>);
 
 impl OperatorPlan for Planned {
-    fn takes(&self, input: &Edge) -> Edge {
-        let Edge { key, in_order, .. } = self.0.input.clone();
-        Edge { placed: input.placed && key == input.key, key, in_order, ..input.clone() }
-    }
-
     fn build(&self, context: &BuildContext) -> Result<Built> {
-        Ok(Built::Keyed(Box::new(Aggregating::new(&self.0, context)?)))
+        let built = Built::Keyed(Box::new(Aggregating::new(&self.0, context)?));
+        Ok(Built::Staged(vec![Stage { name: "", input: self.0.input.clone(), built }]))
     }
 
     fn details(&self) -> Vec<String> {

@@ -13,7 +13,7 @@ use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
 use crate::operators::changes::Changes;
-use crate::operators::kept::Kept;
+use crate::operators::kept::{Kept, Row};
 use crate::operators::places::Places;
 use crate::operators::{BuildContext, Operator, Output, StateKind};
 use crate::spec::{DELETE, surviving};
@@ -198,7 +198,9 @@ impl Aggregating {
                 false
             } else {
                 let first = kept.first(*slot);
-                let is_new = kept.put(*slot, time, &names[row], places[row], 0, values.row(row).as_ref()).is_none();
+                let values = values.row(row).as_ref().into();
+                let kept_row = Row { place: places[row], revision: 0, come: i64::MIN, values };
+                let is_new = kept.put(*slot, time, &names[row], kept_row).is_none();
                 if first.is_none_or(|first| time < first) {
                     first.map(|first| self.leaving.remove(&(first, *slot)));
                     self.leaving.insert((time, *slot));
@@ -244,7 +246,7 @@ impl Aggregating {
             let held = &self.held;
             self.changes.touch(&self.ids, &[slot], |id, value| held.write(id, value));
             let Some(kept) = &mut self.held.kept else { return Ok(()) };
-            let (places, arguments, _) = kept.within(slot, i64::MIN, gone + 1)?;
+            let (places, arguments, _) = kept.within(slot, (i64::MIN, gone + 1), i64::MAX)?;
             kept.forget(slot, gone + 1);
             let rows: Vec<u32> = (0..places.len() as u32).collect();
             let slots = vec![slot; places.len()];

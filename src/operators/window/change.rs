@@ -9,11 +9,12 @@ use arrow::datatypes::{Int64Type, TimestampNanosecondType};
 use super::choose::Chosen;
 use super::groups::Group;
 use super::intervals::Belongs;
-use super::kept::Row;
+
 use super::run::Window;
 use crate::aggregates::Place;
 use crate::error::Result;
 use crate::keys::KeyReader;
+use crate::operators::kept::Row;
 use crate::spec::DELETE;
 
 /// How far event time had come when a row came, and whether that was too late for all its intervals.

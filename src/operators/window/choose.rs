@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Int64Type, TimestampNanosecondType};
+use arrow::datatypes::TimestampNanosecondType;
 
 use super::groups::Group;
 use super::intervals::Belongs;

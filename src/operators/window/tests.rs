@@ -72,7 +72,7 @@ impl Subject {
         let context = BuildContext { node: self.node as u16, lanes: Arc::new(Lanes::of(&self.plan)) };
         match operator.build(&context).expect("built") {
             Built::Keyed(operator) => operator,
-            Built::Stateless(_) => panic!("a window has state"),
+            Built::Stateless(_) | Built::Staged(_) => panic!("a window is one operator with state"),
         }
     }
 

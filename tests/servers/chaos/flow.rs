@@ -68,8 +68,8 @@ pub struct Places {
 /// The topics of a job: that of the source, and what comes out.
 pub const TOPICS: [&str; 8] = ["trades", "few", "bars", "revised", "surges", "totals", "orders", "mended"];
 /// Its tables.
-pub const TABLES: [&str; 9] =
-    ["few", "bars", "revised", "trend", "totals", "recent", "sizes", "mended", "steps"];
+pub const TABLES: [&str; 11] =
+    ["few", "bars", "revised", "trend", "totals", "recent", "sizes", "mended", "steps", "newest", "dearest"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -163,6 +163,16 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         partition_key = "symbol"
         clustering_key = ["n"]
         on_conflict = "last"
+        [sinks.table_of_newest]
+        type = "cassandra"
+        input = "newest"
+        table = "{job}_newest"
+        partition_key = "symbol"
+        [sinks.table_of_dearest]
+        type = "cassandra"
+        input = "dearest"
+        table = "{job}_dearest"
+        partition_key = "rank"
         {FOLDERS}
         {tables}
         {groups}

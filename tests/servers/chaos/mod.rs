@@ -22,6 +22,7 @@ mod server;
 mod settings;
 mod switch;
 mod table;
+mod tables;
 mod tail;
 mod topics;
 mod windows;

@@ -97,7 +97,7 @@ impl Subject {
         let context = BuildContext { node: node as u16, lanes: Arc::new(Lanes::of(&self.plan)) };
         match operator.build(&context).expect("built") {
             Built::Keyed(operator) => operator,
-            Built::Stateless(_) => panic!("it has state"),
+            Built::Stateless(_) | Built::Staged(_) => panic!("it has state of its own"),
         }
     }
 
