@@ -5,22 +5,22 @@
 //! behind all others is taken as it comes. Where another one changes, the operator goes over the kept rows of its key
 //! again at the end of the epoch, and what comes out otherwise than before is told.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+mod side;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array};
+use std::collections::{BTreeMap, BTreeSet};
+
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{Schema, SchemaRef, TimestampNanosecondType};
-use arrow::row::{RowConverter, SortField};
 use serde::{Deserialize, Serialize};
+
+use side::Side;
 
 use super::changes::Changes;
 use super::{Operator, Output, StateKind};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
-use crate::sources::TIME;
-use crate::spec::{DELETE, Edge, INSERT, OP, REPLACE};
+use crate::spec::{DELETE, Edge, INSERT, REPLACE};
 use crate::state::Draft;
 
 /// A key is freed of rows that cannot change any more once it has so many of them.
@@ -45,6 +45,9 @@ type Made = Vec<(Id, Box<[u8]>)>;
 struct Kept {
     row: Box<[u8]>,
     made: Option<Box<[u8]>>,
+    /// Whether it was told since the last restart that nothing has come out of it.
+    #[serde(skip)]
+    cleared: bool,
 }
 
 /// A key.
@@ -68,61 +71,15 @@ pub struct Replay<O> {
     stale: BTreeMap<u32, Made>,
     /// Rows that came and went in this epoch, which nothing has come out of yet.
     unseen: BTreeMap<u32, Vec<(Id, Kept)>>,
+    /// Set after a restart: what had come out of rows since the checkpoint may stand downstream, though nothing comes out of
+    /// them any more where epochs end elsewhere.
+    doubtful: bool,
+    /// Keys of which rows have come in this epoch, while there is doubt.
+    touched: BTreeSet<u32>,
     /// How far behind the watermark rows may change.
     reach: i64,
     passed: i64,
     source: u16,
-}
-
-/// How the rows on one side are read.
-struct Side {
-    schema: SchemaRef,
-    rows: RowConverter,
-    ids: KeyReader,
-    time: usize,
-    op: usize,
-}
-
-impl Side {
-    fn new(edge: &Edge) -> Result<Self> {
-        let column = |name: &str| edge.position(name).ok_or_else(|| Error::run(format!("changes without `{name}`")));
-        let fields = edge.schema.fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        Ok(Side {
-            schema: Arc::clone(&edge.schema),
-            rows: RowConverter::new(fields)?,
-            ids: KeyReader::new(&edge.schema, &edge.row_key)?,
-            time: column(TIME)?,
-            op: column(OP)?,
-        })
-    }
-
-    fn ids(&self, data: &RecordBatch) -> Result<Vec<Id>> {
-        let times = data.column(self.time).as_primitive::<TimestampNanosecondType>().values();
-        let mut ids: Vec<Id> = Vec::with_capacity(data.num_rows());
-        self.ids.for_each(data, |row, id| ids.push((times[row], id.into())))?;
-        Ok(ids)
-    }
-
-    /// The bytes of rows; what they do to others is left out.
-    fn encode(&self, data: &RecordBatch) -> Result<Vec<Box<[u8]>>> {
-        let plain = self.with_op(data, |_| INSERT)?;
-        let rows = self.rows.convert_columns(plain.columns())?;
-        Ok(rows.iter().map(|row| row.as_ref().into()).collect())
-    }
-
-    fn decode<'r>(&self, rows: impl Iterator<Item = &'r [u8]>) -> Result<RecordBatch> {
-        let parser = self.rows.parser();
-        let columns = self.rows.convert_rows(rows.map(|row| parser.parse(row)))?;
-        // A row that was once valid is so still.
-        let fields: Vec<_> = self.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
-        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-    }
-
-    fn with_op(&self, data: &RecordBatch, op: impl Fn(usize) -> &'static str) -> Result<RecordBatch> {
-        let mut columns = data.columns().to_vec();
-        columns[self.op] = Arc::new(StringArray::from_iter_values((0..data.num_rows()).map(op))) as ArrayRef;
-        Ok(RecordBatch::try_new(data.schema(), columns)?)
-    }
 }
 
 impl<O: Replayable> Replay<O> {
@@ -138,6 +95,8 @@ impl<O: Replayable> Replay<O> {
             changes: Changes::default(),
             stale: BTreeMap::new(),
             unseen: BTreeMap::new(),
+            doubtful: false,
+            touched: BTreeSet::new(),
             reach: input.reach,
             passed: i64::MIN,
             source: 0,
@@ -149,6 +108,9 @@ impl<O: Replayable> Operator for Replay<O> {
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
         self.source = rows.source;
         let keys = self.number_keys(&rows.data)?;
+        if self.doubtful {
+            self.touched.extend(&keys);
+        }
         let (ids, bytes) = (self.input.ids(&rows.data)?, self.input.encode(&rows.data)?);
         let ops = rows.data.column(self.input.op).as_string::<i32>();
         let mut behind = Vec::new();
@@ -164,12 +126,12 @@ impl<O: Replayable> Operator for Replay<O> {
                     None => self.unseen.entry(key).or_default().push((id, gone)),
                 }
             } else if is_behind && !self.stale.contains_key(&key) {
-                history.rows.insert(id, Kept { row: bytes, made: None });
+                history.rows.insert(id, Kept { row: bytes, made: None, cleared: false });
                 behind.push(row as u32);
             } else {
                 self.stale.entry(key).or_default();
-                let made = history.rows.get(&id).and_then(|kept| kept.made.clone());
-                history.rows.insert(id, Kept { row: bytes, made });
+                let (made, cleared) = history.rows.remove(&id).map_or((None, false), |kept| (kept.made, kept.cleared));
+                history.rows.insert(id, Kept { row: bytes, made, cleared });
             }
         }
         // A key that has changed in between is gone over as a whole.
@@ -217,7 +179,7 @@ impl<O: Replayable> Operator for Replay<O> {
                 out.rows.push(Rows { data: self.output.with_op(&data, |_| op)?, source: self.source });
             }
         }
-        Ok(())
+        self.clear_doubts(out)
     }
 
     fn state(&self) -> StateKind {
@@ -236,6 +198,7 @@ impl<O: Replayable> Operator for Replay<O> {
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let id = self.ids.id(key);
+        self.doubtful = true;
         self.histories.resize_with(self.ids.len(), History::default);
         let history = postcard::from_bytes(value);
         self.histories[id as usize] = history.map_err(|error| Error::run(format!("not the rows of a key: {error}")))?;
@@ -303,6 +266,24 @@ impl<O: Replayable> Replay<O> {
         self.go_over(key)?;
         let rows = &mut self.histories[key as usize].rows;
         Ok(unseen.iter().filter_map(|(id, _)| rows.remove(id)?.made).collect())
+    }
+
+    /// Deletes, once after a restart, what may have come out of rows of which nothing comes now.
+    fn clear_doubts(&mut self, out: &mut Output) -> Result<()> {
+        let mut rows = Vec::new();
+        for key in std::mem::take(&mut self.touched) {
+            let without = self.histories[key as usize].rows.values_mut().filter(|kept| kept.made.is_none());
+            for kept in without.filter(|kept| !kept.cleared) {
+                kept.cleared = true;
+                rows.push(kept.row.clone());
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let data = self.input.decode(rows.iter().map(AsRef::as_ref))?;
+        out.rows.push(Rows { data: self.output.deleted(&data)?, source: self.source });
+        Ok(())
     }
 
     /// Puts the operator back to what it was before the rows of a key, and lets it take them again.
