@@ -3,6 +3,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::error::Result;
 use crate::keys::{KeyIds, KeySet, group};
 use crate::state::Draft;
 
@@ -31,6 +32,11 @@ impl Changes {
         let changed = std::mem::take(&mut self.changed);
         self.due = if full { KeySet::below(keys.len()) } else { changed };
         self.draft = Some(Draft::new(full));
+    }
+
+    /// Adds to it what is not kept by key.
+    pub fn add(&mut self, add: impl FnOnce(&mut Draft) -> Result<()>) -> Result<()> {
+        self.draft.as_mut().map_or(Ok(()), add)
     }
 
     /// Goes on with it, for so many keys at most; all of it once it is complete.

@@ -11,7 +11,9 @@ pub mod exchange;
 mod filter;
 mod formulas;
 pub mod gate;
+mod held;
 mod indicators;
+mod join;
 pub mod keyed;
 pub mod order;
 pub mod ports;
@@ -39,6 +41,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("alert", "tells of rows for which a condition becomes true", alert::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
+    ("join", "adds columns of the rows of another node, or of a table", join::read),
     ("select", "makes new rows of expressions", select::read),
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
@@ -50,8 +53,17 @@ pub const RIGHT: usize = 1;
 
 /// An operator, as written.
 pub trait OperatorSpec: Send + Sync {
+    /// The nodes whose rows it takes, where they are not its `input`: that on its left side, and that on its right side if
+    /// there is one.
+    fn sides(&self) -> Option<Vec<At<String>>> {
+        None
+    }
     /// Checks and types it for rows of `input`; mistakes go to the findings.
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
+    /// Likewise, for rows on two sides.
+    fn join(&self, _left: &Edge, _right: &Edge, _check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+        None
+    }
 }
 
 /// An operator, checked and typed.

@@ -185,6 +185,17 @@ pub struct NodeSpec {
     pub body: Option<Body>,
 }
 
+impl NodeSpec {
+    /// Whether its inputs are not together but each on a side.
+    pub fn has_sides(&self) -> bool {
+        self.body.as_ref().is_some_and(has_sides)
+    }
+}
+
+fn has_sides(body: &Body) -> bool {
+    matches!(body, Body::Operator(operator) if operator.sides().is_some())
+}
+
 /// One `[[tests]]`.
 pub struct TestSpec {
     /// Its name.
@@ -355,11 +366,12 @@ fn read_node(
         return Some(NodeSpec { role, name, kind: "", inputs: Vec::new(), body: None });
     };
     let mut fields = fields.with_defaults(section(file, kind, findings).map(|(_, table)| table));
-    let inputs = match role {
-        RoleSpec::Source => Vec::new(),
-        _ => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
-    };
     let body = read(&mut fields);
+    let inputs = match &body {
+        Body::Source(_) => Vec::new(),
+        Body::Operator(operator) if let Some(sides) = operator.sides() => sides,
+        Body::Operator(_) | Body::Sink(_) => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
+    };
     let usable = findings.len() == before;
     fields.finish();
     Some(NodeSpec { role, name, kind, inputs, body: usable.then_some(body) })
@@ -389,11 +401,11 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
     let findings = Findings::default();
     let mut fields = Fields::describe(&findings);
     fields.get::<String>("type", "what kind of node it is").required();
-    if role != "sources" {
-        fields.get::<OneOrMany<String>>("input", INPUT).required();
-    }
     if let Some((_, read)) = kinds(role).iter().find(|(name, _)| *name == kind) {
-        read(&mut fields);
+        let body = read(&mut fields);
+        if !matches!(body, Body::Source(_)) && !has_sides(&body) {
+            fields.get::<OneOrMany<String>>("input", INPUT).required();
+        }
     }
     fields.finish()
 }

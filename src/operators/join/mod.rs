@@ -1,0 +1,93 @@
+//! `join`: rows get columns of the rows that belong to them: of another node, or of a table in a file.
+//!
+//! `as_of` joins rows by key and event time, `latest` what two collections hold now, `table` looks up a file that does not
+//! change. Rows belong together where they are equal `on` some columns; a null is equal to nothing.
+
+mod as_of;
+mod columns;
+mod known;
+mod on;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{OperatorPlan, OperatorSpec};
+use crate::spec::{At, Check, Edge, Fields, Named, Span};
+use crate::words;
+use columns::Naming;
+use on::On;
+
+words! {
+    /// How rows of two nodes belong together.
+    Kind {
+        /// Each left row with the newest right one when it happened.
+        AsOf = "as_of",
+    }
+}
+
+struct JoinSpec {
+    left: At<String>,
+    right: Option<At<String>>,
+    on: Option<At<On>>,
+    kind: Option<At<Kind>>,
+    tolerance: Option<At<Duration>>,
+    outer: Option<At<bool>>,
+    prefix: Option<At<String>>,
+    columns: Option<At<Named<String>>>,
+    span: Span,
+}
+
+pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
+    let span = fields.span().clone();
+    Box::new(JoinSpec {
+        left: fields.get("left", "the node whose rows get further columns").required(),
+        right: fields.get("right", "the node whose rows these columns are of").optional(),
+        on: fields
+            .get("on", "a column of both, a list, or { left = ..., right = ... }; by default the keys of both")
+            .optional(),
+        kind: fields
+            .get("kind", "`as_of`: each left row with the newest right one when it happened")
+            .optional(),
+        tolerance: fields.get("tolerance", "as_of: how much older the right row may be; any age by default").optional(),
+        outer: fields
+            .get("outer", "whether left rows without a right one stay, its columns null; true by default")
+            .optional(),
+        prefix: fields.get("prefix", "what the names of right columns begin with in the joined row").optional(),
+        columns: fields
+            .get("columns", "a name and an expression over the right row for each of its columns; all by default")
+            .optional(),
+        span,
+    })
+}
+
+impl OperatorSpec for JoinSpec {
+    fn sides(&self) -> Option<Vec<At<String>>> {
+        Some([&self.left].into_iter().chain(&self.right).cloned().collect())
+    }
+
+    fn plan(&self, _name: &At<String>, _left: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+        check.findings.mistake(&self.span, "a join needs `right`: the node whose rows are joined to those of `left`");
+        None
+    }
+
+    fn join(&self, left: &Edge, right: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+        let place = self.right.as_ref().map_or(&self.span, |right| &right.span);
+        let Some(kind) = &self.kind else {
+            check.findings.mistake(&self.span, "a join of two nodes needs `kind`: kind = \"as_of\"");
+            return None;
+        };
+        let on = On::of(self.on.as_ref(), left, right, &self.span, check.findings)?;
+        match kind.value {
+            Kind::AsOf => self.as_of(left, (right, place), on, check),
+        }
+    }
+}
+
+impl JoinSpec {
+    fn naming<'a>(&'a self, right: &'a Span) -> Naming<'a> {
+        Naming { prefix: self.prefix.as_ref(), columns: self.columns.as_ref(), right }
+    }
+}
