@@ -1,5 +1,7 @@
 //! The columns of right rows that get into left ones, and their names.
 
+use arrow::array::{Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::Field;
 
 use crate::formats::ColumnType;
@@ -22,7 +24,9 @@ impl Naming<'_> {
     /// columns `on`. By default those that are written where nothing else is asked for, without `on`.
     pub fn plan(&self, left: &Edge, right: &Edge, on: &[usize], check: &Check<'_>) -> Option<Vec<(Field, Scalar)>> {
         if let (Some(prefix), Some(_)) = (self.prefix, self.columns) {
-            check.findings.mistake(&prefix.span, "`columns` says what the columns are called: `prefix` goes without it");
+            check
+                .findings
+                .mistake(&prefix.span, "`columns` says what the columns are called: `prefix` goes without it");
         }
         let columns = match self.columns {
             Some(columns) => named(columns, right, check.findings)?,
@@ -90,6 +94,13 @@ fn named(columns: &At<Named<String>>, right: &Edge, findings: &Findings) -> Opti
     };
     let columns: Vec<Option<(Field, Scalar)>> = columns.0.iter().map(column).collect();
     columns.into_iter().collect()
+}
+
+/// Which rows have all columns of a key: a null is equal to nothing.
+pub fn whole_key(rows: &RecordBatch, key: &[usize]) -> impl Fn(usize) -> bool + use<> {
+    let nulls = key.iter().map(|at| rows.column(*at).nulls());
+    let nulls = nulls.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls));
+    move |row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row))
 }
 
 /// Left rows with these columns of right ones behind the visible ones.

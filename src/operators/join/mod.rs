@@ -7,7 +7,9 @@ mod as_of;
 mod columns;
 mod known;
 mod on;
+mod reference;
 mod run;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{OperatorPlan, OperatorSpec};
+use crate::formats::SchemaSpec;
 use crate::spec::{At, Check, Edge, Fields, Named, Span};
 use crate::words;
 use columns::Naming;
@@ -31,6 +34,9 @@ words! {
 struct JoinSpec {
     left: At<String>,
     right: Option<At<String>>,
+    table: Option<At<String>>,
+    schema: Option<At<SchemaSpec>>,
+    valid_from: Option<At<String>>,
     on: Option<At<On>>,
     kind: Option<At<Kind>>,
     tolerance: Option<At<Duration>>,
@@ -45,12 +51,19 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
     Box::new(JoinSpec {
         left: fields.get("left", "the node whose rows get further columns").required(),
         right: fields.get("right", "the node whose rows these columns are of").optional(),
+        table: fields
+            .get("table", "in the place of `right`: a file whose rows these columns are of: csv, tsv, jsonl, parquet")
+            .optional(),
+        schema: fields
+            .get("schema", "table: an .avsc file, or a table of columns and types; read from the file by default")
+            .optional(),
+        valid_from: fields
+            .get("valid_from", "table: a column; of the rows of a key the newest one holds at the time of the left row")
+            .optional(),
         on: fields
             .get("on", "a column of both, a list, or { left = ..., right = ... }; by default the keys of both")
             .optional(),
-        kind: fields
-            .get("kind", "`as_of`: each left row with the newest right one when it happened")
-            .optional(),
+        kind: fields.get("kind", "`as_of`: each left row with the newest right one when it happened").optional(),
         tolerance: fields.get("tolerance", "as_of: how much older the right row may be; any age by default").optional(),
         outer: fields
             .get("outer", "whether left rows without a right one stay, its columns null; true by default")
@@ -68,13 +81,35 @@ impl OperatorSpec for JoinSpec {
         Some([&self.left].into_iter().chain(&self.right).cloned().collect())
     }
 
-    fn plan(&self, _name: &At<String>, _left: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
-        check.findings.mistake(&self.span, "a join needs `right`: the node whose rows are joined to those of `left`");
-        None
+    fn plan(&self, _name: &At<String>, left: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+        let Some(table) = &self.table else {
+            check
+                .findings
+                .mistake(&self.span, "a join needs `right`, a node, or `table`, a file: what is joined to `left`");
+            return None;
+        };
+        let of_nodes = [
+            self.kind.as_ref().map(|kind| ("kind", &kind.span)),
+            self.tolerance.as_ref().map(|it| ("tolerance", &it.span)),
+        ];
+        for (key, span) in of_nodes.into_iter().flatten() {
+            check.findings.mistake(span, format!("`{key}` goes with `right`: a table does not change"));
+        }
+        self.table(table, left, check)
     }
 
     fn join(&self, left: &Edge, right: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
         let place = self.right.as_ref().map_or(&self.span, |right| &right.span);
+        if let Some(table) = &self.table {
+            check.findings.mistake(&table.span, "a join has `right` or `table`, not both");
+        }
+        let of_table = [
+            self.schema.as_ref().map(|schema| ("schema", &schema.span)),
+            self.valid_from.as_ref().map(|it| ("valid_from", &it.span)),
+        ];
+        for (key, span) in of_table.into_iter().flatten() {
+            check.findings.mistake(span, format!("`{key}` goes with `table`"));
+        }
         let Some(kind) = &self.kind else {
             check.findings.mistake(&self.span, "a join of two nodes needs `kind`: kind = \"as_of\"");
             return None;

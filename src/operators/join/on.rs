@@ -37,7 +37,8 @@ fn of_each(sides: Named<OneOrMany<String>>, span: &Span, findings: &Findings) ->
             Some(On(left.iter().cloned().zip(right.iter().cloned()).collect()))
         }
         _ => {
-            findings.mistake(span, "`on` is { left = \"symbol\", right = \"ticker\" }, with as many columns on each side");
+            findings
+                .mistake(span, "`on` is { left = \"symbol\", right = \"ticker\" }, with as many columns on each side");
             None
         }
     }
@@ -55,7 +56,13 @@ impl On {
     }
 
     /// The positions of the columns on both sides, of the same types; where nothing is written, of the keys.
-    pub fn of(on: Option<&At<On>>, left: &Edge, right: &Edge, span: &Span, findings: &Findings) -> Option<[Vec<usize>; 2]> {
+    pub fn of(
+        on: Option<&At<On>>,
+        left: &Edge,
+        right: &Edge,
+        span: &Span,
+        findings: &Findings,
+    ) -> Option<[Vec<usize>; 2]> {
         let (span, columns) = match on {
             Some(At { value: on, span }) => {
                 let (left, right) = (on.left(left, findings), positions(on.right(), right, findings));
@@ -65,7 +72,8 @@ impl On {
         };
         let [of_left, of_right] = &columns;
         if of_left.is_empty() || of_left.len() != of_right.len() {
-            let message = "the rows of both sides are not keyed alike: say by which columns they belong together with `on`";
+            let message =
+                "the rows of both sides are not keyed alike: say by which columns they belong together with `on`";
             findings.mistake(span, message);
             return None;
         }

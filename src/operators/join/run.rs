@@ -3,13 +3,13 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array, new_null_array};
-use arrow::buffer::NullBuffer;
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt16Array, new_null_array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int64Type, TimestampNanosecondType, UInt16Type};
 use arrow::row::{RowConverter, SortField};
 
 use super::as_of::{AsOfPlan, SidePlan};
+use super::columns::whole_key;
 use super::known::Known;
 use crate::aggregates::Place;
 use crate::batch::Rows;
@@ -91,9 +91,7 @@ impl SidePlan {
         data: &RecordBatch,
         mut each: impl FnMut(usize, Option<&[u8]>),
     ) -> Result<()> {
-        let columns = self.key.iter().map(|at| data.column(*at).nulls());
-        let nulls = columns.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls));
-        let is_whole = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+        let is_whole = whole_key(data, &self.key);
         Ok(keys.for_each(data, |row, key| each(row, Some(key).filter(|_| is_whole(row))))?)
     }
 }

@@ -44,7 +44,9 @@ fn expected(left: &[Row], right: &[Row], tolerance: Option<i64>, outer: bool) ->
             Some(_) => newest(&mut known.filter(|other| other.time <= row.time)),
             None => newest(&mut { known }).filter(|(time, _)| *time <= row.time),
         };
-        found.filter(|(time, _)| tolerance.is_none_or(|tolerance| *time >= row.place - tolerance)).map(|(_, price)| price)
+        found
+            .filter(|(time, _)| tolerance.is_none_or(|tolerance| *time >= row.place - tolerance))
+            .map(|(_, price)| price)
     };
     let joined = left.into_iter().map(|row| (row.symbol.to_string(), row.seq(), find(row)));
     joined.filter(|(_, _, found)| outer || found.is_some()).collect()
@@ -162,7 +164,10 @@ fn mistakes_are_told() {
         ("on = \"symbol\"", "a join of two nodes needs `kind`"),
         ("kind = \"as_of\"", "left rows have columns called `venue`, `timestamp`, `price`, too"),
         ("kind = \"as_of\"\non = \"symbl\"", "there is no column `symbl`; did you mean `symbol`?"),
-        ("kind = \"as_of\"\non = { left = \"symbol\", right = \"price\" }", "`symbol` of the left rows is text, `price` of the right ones double"),
+        (
+            "kind = \"as_of\"\non = { left = \"symbol\", right = \"price\" }",
+            "`symbol` of the left rows is text, `price` of the right ones double",
+        ),
         ("kind = \"as_of\"\non = { left = \"symbol\" }", "`on` is { left = \"symbol\", right = \"ticker\" }"),
         ("kind = \"as_of\"\ncolumns = { price = \"price\" }", "there are columns called `price` already"),
         ("kind = \"as_of\"\ncolumns = {}", "no column of the right rows gets into the left ones"),

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, new_null_array};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampNanosecondArray, new_null_array,
+};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use xxhash_rust::xxh3::xxh3_64;
@@ -153,7 +155,8 @@ impl<'s> Workers<'s> {
                     continue;
                 }
                 let rows = self.subject.batch(side, &own);
-                if side == LEFT { operator.rows(rows, &mut out) } else { operator.right(rows, &mut out) }.expect("rows");
+                if side == LEFT { operator.rows(rows, &mut out) } else { operator.right(rows, &mut out) }
+                    .expect("rows");
             }
             (0..2).for_each(|side| operator.side_passed(side, passed[side]));
             let time = passed[LEFT].min(passed[RIGHT]);
