@@ -79,6 +79,11 @@ pub trait OperatorPlan: Send + Sync {
     fn appends_by_time(&self) -> bool {
         false
     }
+    /// Whether a row whose place in that order is behind its event time has come late; else it may be known by where it
+    /// begins and be told where it ends.
+    fn shows_lateness(&self) -> bool {
+        true
+    }
     /// Its further outputs: the first one is port 1.
     fn ports(&self) -> Vec<Port> {
         Vec::new()

@@ -192,6 +192,11 @@ impl NodeSpec {
     }
 }
 
+/// Whether nodes that are read so have an `input`: sources have none, and a join names its sides.
+fn takes_input(section: &str, read: &dyn Fn(&mut Fields<'_>) -> Body) -> bool {
+    section != RoleSpec::Source.section() && !has_sides(&read(&mut Fields::describe(&Findings::default())))
+}
+
 fn has_sides(body: &Body) -> bool {
     matches!(body, Body::Operator(operator) if operator.sides().is_some())
 }
@@ -366,11 +371,14 @@ fn read_node(
         return Some(NodeSpec { role, name, kind: "", inputs: Vec::new(), body: None });
     };
     let mut fields = fields.with_defaults(section(file, kind, findings).map(|(_, table)| table));
+    let inputs = match takes_input(role.section(), read) {
+        true => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
+        false => Vec::new(),
+    };
     let body = read(&mut fields);
     let inputs = match &body {
-        Body::Source(_) => Vec::new(),
-        Body::Operator(operator) if let Some(sides) = operator.sides() => sides,
-        Body::Operator(_) | Body::Sink(_) => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
+        Body::Operator(operator) => operator.sides().unwrap_or(inputs),
+        Body::Source(_) | Body::Sink(_) => inputs,
     };
     let usable = findings.len() == before;
     fields.finish();
@@ -402,10 +410,10 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
     let mut fields = Fields::describe(&findings);
     fields.get::<String>("type", "what kind of node it is").required();
     if let Some((_, read)) = kinds(role).iter().find(|(name, _)| *name == kind) {
-        let body = read(&mut fields);
-        if !matches!(body, Body::Source(_)) && !has_sides(&body) {
+        if takes_input(role, read) {
             fields.get::<OneOrMany<String>>("input", INPUT).required();
         }
+        read(&mut fields);
     }
     fields.finish()
 }

@@ -3,6 +3,7 @@
 //! The rows of both sides wait until event time has passed their places on both, and are then taken in that order, the
 //! right ones first: what a left row finds does not depend on what was read when. A row that comes late has the place that
 //! its partition had come to by then ([`ORDER`]): a right one is found from there on, a left one finds what is known there.
+//! A bar is found from its end on; what a bar itself finds is what was there when it began.
 
 use std::sync::Arc;
 
@@ -96,7 +97,7 @@ impl JoinSpec {
         let edge = Edge { placed, in_order: placed, ..edge };
         let plan = AsOfPlan {
             state: format!("join as_of {} {:?} {}", of_left.schema, tolerance, of_right.schema),
-            details: self.as_of_details(left, right, &on),
+            details: self.on_details(left, right, &on, &self.age()),
             left: of_left,
             right: of_right,
             projection,
@@ -111,23 +112,11 @@ impl JoinSpec {
     }
 }
 
-impl JoinSpec {
-    fn as_of_details(&self, left: &Edge, right: &Edge, on: &[Vec<usize>; 2]) -> Vec<String> {
-        let name = |edge: &Edge, at: &usize| edge.schema.field(*at).name().clone();
-        let pair = |(one, other): (&usize, &usize)| format!("{} = {}", name(left, one), name(right, other));
-        let on: Vec<String> = on[0].iter().zip(&on[1]).map(pair).collect();
-        let age = self.tolerance.as_ref().map_or("any age".to_string(), |tolerance| {
-            format!("at most {} older", humantime::format_duration(tolerance.value))
-        });
-        vec![format!("on {}: the newest right row, {age}", on.join(", "))]
-    }
-}
-
 struct Planned(Arc<AsOfPlan>);
 
 impl OperatorPlan for Planned {
     fn build(&self, context: &BuildContext) -> Result<Built> {
-        Ok(Built::Keyed(Box::new(AsOf::new(&self.0, context.node)?)))
+        Ok(Built::Keyed(Box::new(AsOf::new(&self.0, context)?)))
     }
 
     fn sides(&self) -> Option<[Vec<usize>; 2]> {

@@ -4,19 +4,23 @@
 //! change. Rows belong together where they are equal `on` some columns; a null is equal to nothing.
 
 mod as_of;
+mod collection;
 mod columns;
 mod known;
+mod latest;
 mod on;
+mod pairs;
 mod reference;
 mod run;
 mod table;
 #[cfg(test)]
 mod tests;
+mod two_maps;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{OperatorPlan, OperatorSpec};
+use super::{LEFT, OperatorPlan, OperatorSpec, RIGHT};
 use crate::formats::SchemaSpec;
 use crate::spec::{At, Check, Edge, Fields, Named, Span};
 use crate::words;
@@ -28,6 +32,8 @@ words! {
     Kind {
         /// Each left row with the newest right one when it happened.
         AsOf = "as_of",
+        /// What both hold now.
+        Latest = "latest",
     }
 }
 
@@ -63,10 +69,15 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
         on: fields
             .get("on", "a column of both, a list, or { left = ..., right = ... }; by default the keys of both")
             .optional(),
-        kind: fields.get("kind", "`as_of`: each left row with the newest right one when it happened").optional(),
+        kind: fields
+            .get(
+                "kind",
+                "`as_of`: each left row with the newest right one when it happened; `latest`: what both hold now",
+            )
+            .optional(),
         tolerance: fields.get("tolerance", "as_of: how much older the right row may be; any age by default").optional(),
         outer: fields
-            .get("outer", "whether left rows without a right one stay, its columns null; true by default")
+            .get("outer", "whether left rows without a right one stay, its columns null; true unless `latest`")
             .optional(),
         prefix: fields.get("prefix", "what the names of right columns begin with in the joined row").optional(),
         columns: fields
@@ -78,7 +89,9 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
 
 impl OperatorSpec for JoinSpec {
     fn sides(&self) -> Option<Vec<At<String>>> {
-        Some([&self.left].into_iter().chain(&self.right).cloned().collect())
+        // What is missing has been told.
+        let given = |side: &&At<String>| !side.value.is_empty();
+        Some([&self.left].into_iter().chain(&self.right).filter(given).cloned().collect())
     }
 
     fn plan(&self, _name: &At<String>, left: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
@@ -111,17 +124,32 @@ impl OperatorSpec for JoinSpec {
             check.findings.mistake(span, format!("`{key}` goes with `table`"));
         }
         let Some(kind) = &self.kind else {
-            check.findings.mistake(&self.span, "a join of two nodes needs `kind`: kind = \"as_of\"");
+            check.findings.mistake(&self.span, "a join of two nodes needs `kind`: `as_of` or `latest`");
             return None;
         };
         let on = On::of(self.on.as_ref(), left, right, &self.span, check.findings)?;
         match kind.value {
             Kind::AsOf => self.as_of(left, (right, place), on, check),
+            Kind::Latest => self.latest(left, (right, place), on, check),
         }
     }
 }
 
 impl JoinSpec {
+    /// A line for `explain`.
+    fn on_details(&self, left: &Edge, right: &Edge, on: &[Vec<usize>; 2], what: &str) -> Vec<String> {
+        let name = |edge: &Edge, at: &usize| edge.schema.field(*at).name().clone();
+        let pair = |(one, other): (&usize, &usize)| format!("{} = {}", name(left, one), name(right, other));
+        let on: Vec<String> = on[LEFT].iter().zip(&on[RIGHT]).map(pair).collect();
+        vec![format!("on {}: {what}", on.join(", "))]
+    }
+
+    /// How old right rows may be.
+    fn age(&self) -> String {
+        let age = self.tolerance.as_ref().map(|tolerance| humantime::format_duration(tolerance.value));
+        age.map_or("the newest right row".to_string(), |age| format!("the newest right row, at most {age} older"))
+    }
+
     fn naming<'a>(&'a self, right: &'a Span) -> Naming<'a> {
         Naming { prefix: self.prefix.as_ref(), columns: self.columns.as_ref(), right }
     }

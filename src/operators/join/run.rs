@@ -16,8 +16,9 @@ use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
 use crate::operators::changes::Changes;
-use crate::operators::held::Held;
-use crate::operators::{LEFT, Operator, Output, RIGHT, StateKind};
+use crate::operators::held::{Held, with_places};
+use crate::operators::{BuildContext, LEFT, Operator, Output, RIGHT, StateKind};
+use crate::sources::lanes::Lanes;
 use crate::spec::surviving;
 use crate::state::Draft;
 
@@ -29,6 +30,7 @@ pub struct AsOf {
     plan: Arc<AsOfPlan>,
     /// Whose rows come out: the position of the node in the plan.
     node: u16,
+    lanes: Arc<Lanes>,
     left: Held,
     right: Held,
     /// Up to where event time has come on each side.
@@ -98,14 +100,15 @@ impl SidePlan {
 
 impl AsOf {
     /// Nothing yet.
-    pub fn new(plan: &Arc<AsOfPlan>, node: u16) -> Result<Self> {
+    pub fn new(plan: &Arc<AsOfPlan>, context: &BuildContext) -> Result<Self> {
         let fields = &plan.projection.schema().fields()[..plan.count];
         let kinds = fields.iter().map(|field| field.data_type().clone());
         let columns = RowConverter::new(kinds.clone().map(SortField::new).collect())?;
         let nulls: Vec<ArrayRef> = kinds.map(|kind| new_null_array(&kind, 1)).collect();
         let nothing = columns.convert_columns(&nulls)?.row(0).as_ref().into();
         Ok(AsOf {
-            node,
+            node: context.node,
+            lanes: Arc::clone(&context.lanes),
             left: plan.left.held()?,
             right: plan.right.held()?,
             came: [i64::MIN; 2],
@@ -123,7 +126,14 @@ impl AsOf {
 
 impl Operator for AsOf {
     fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
-        self.left.hold(self.plan.left.with_source(&rows.data, rows.source)?, self.came[LEFT])
+        let of = &self.plan.left;
+        let mut data = of.with_source(&rows.data, rows.source)?;
+        if !self.lanes.shows_lateness(rows.source) {
+            // What is told at its end is looked up where it begins.
+            let times = of.places(&data).times.to_vec();
+            data = with_places(&data, of.order, times)?;
+        }
+        self.left.hold(data, self.came[LEFT])
     }
 
     fn right(&mut self, rows: Rows, out: &mut Output) -> Result<()> {
@@ -131,9 +141,11 @@ impl Operator for AsOf {
         let project = |data: &RecordBatch| plan.projection.apply(data);
         let Some((_, data)) = surviving(rows.data, &mut out.refused, project)? else { return Ok(()) };
         let data = plan.right.with_source(&data, rows.source)?;
-        let Places { order, times, .. } = plan.right.places(&data);
-        let is_late = |(order, time): &(&i64, &i64)| self.came[RIGHT].max(**order) > **time;
-        out.late += order.iter().zip(times).filter(is_late).count() as u64;
+        if self.lanes.shows_lateness(rows.source) {
+            let Places { order, times, .. } = plan.right.places(&data);
+            let is_late = |(order, time): &(&i64, &i64)| self.came[RIGHT].max(**order) > **time;
+            out.late += order.iter().zip(times).filter(is_late).count() as u64;
+        }
         self.right.hold(data, self.came[RIGHT])
     }
 

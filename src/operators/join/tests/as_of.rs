@@ -20,7 +20,7 @@ fn make(rng: &mut StdRng, partitions: u64, count: u64) -> Vec<Vec<Row>> {
             watermark = watermark.max(time - LATENESS);
             let symbol = ["A", "B", "C", "D", "E"][rng.random_range(0..5)];
             let venue = [None, Some("N"), Some("Q")][rng.random_range(0..3)];
-            Row { symbol, venue, time, price: rng.random_range(0..1000) as f64, partition, offset, place }
+            Row { symbol, venue, time, price: rng.random_range(0..1000) as f64, partition, offset, op: "", place }
         };
         let mut row = row;
         (0..count).map(|offset| row(offset, rng)).collect()
@@ -133,7 +133,7 @@ fn every_row_gets_the_newest_one_however_they_are_read() {
 }
 
 fn row(symbol: &'static str, venue: Option<&'static str>, time: i64, price: f64, offset: u64) -> Row {
-    Row { symbol, venue, time, price, partition: 0, offset, place: time }
+    Row { symbol, venue, time, price, partition: 0, offset, op: "", place: time }
 }
 
 #[test]
@@ -162,6 +162,10 @@ fn rows_stay_grouped_by_the_key_that_they_are_joined_on() {
 fn mistakes_are_told() {
     for (join, message) in [
         ("on = \"symbol\"", "a join of two nodes needs `kind`"),
+        (
+            "left = \"bars\"\nkind = \"as_of\"\nprefix = \"q_\"",
+            "`as_of` takes rows with event time that are only appended",
+        ),
         ("kind = \"as_of\"", "left rows have columns called `venue`, `timestamp`, `price`, too"),
         ("kind = \"as_of\"\non = \"symbl\"", "there is no column `symbl`; did you mean `symbol`?"),
         (
@@ -175,7 +179,7 @@ fn mistakes_are_told() {
         ("kind = \"as_of\"\nprefix = \"q_\"\ncolumns = { b = \"price\" }", "`prefix` goes without it"),
         ("kind = \"as-of\"", "did you mean `as_of`?"),
     ] {
-        let told = Subject::plan(join).err().unwrap_or_else(|| panic!("{join} is planned"));
+        let told = Subject::plan(join, "\"symbol\"").err().unwrap_or_else(|| panic!("{join} is planned"));
         assert!(told.contains(message), "{join}: {told}");
     }
 }

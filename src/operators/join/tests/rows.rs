@@ -28,6 +28,8 @@ pub struct Row {
     pub price: f64,
     pub partition: u64,
     pub offset: u64,
+    /// What it does, where rows are changes.
+    pub op: &'static str,
     /// How far event time had come in its partition.
     pub place: i64,
 }
@@ -45,7 +47,8 @@ pub struct Subject {
 }
 
 impl Subject {
-    pub fn plan(join: &str) -> Result<Subject, String> {
+    /// A join of `trades`, and bars of them, and `quotes`; `key` is that of their sources.
+    pub fn plan(join: &str, key: &str) -> Result<Subject, String> {
         let columns = r#"{ symbol = "text", venue = "text", timestamp = "timestamp_ns", price = "double" }"#;
         let source = |name: &str| {
             format!(
@@ -56,19 +59,26 @@ impl Subject {
                 topic = "{name}"
                 schema = {columns}
                 time = "timestamp"
-                key = "symbol"
+                key = {key}
                 "#
             )
         };
+        let left = if join.starts_with("left = ") { "" } else { "left = \"trades\"" };
         let text = format!(
             r#"
             version = 1
             name = "t"
             {}
             {}
+            [operators.bars]
+            type = "window"
+            input = "trades"
+            tumbling = "1ms"
+            emit = "updates"
+            columns = {{ price = "last(price)" }}
             [operators.joined]
             type = "join"
-            left = "trades"
+            {left}
             right = "quotes"
             {join}
             [sinks.out]
@@ -85,7 +95,7 @@ impl Subject {
     }
 
     pub fn new(join: &str) -> Subject {
-        Subject::plan(join).expect("a plan")
+        Subject::plan(join, "\"symbol\"").expect("a plan")
     }
 
     pub fn build(&self) -> Box<dyn Operator> {
@@ -103,7 +113,7 @@ impl Subject {
 
     /// The rows as they come in on `side`.
     pub fn batch(&self, side: usize, rows: &[&Row]) -> Rows {
-        let source = self.plan.position(["trades", "quotes"][side]).expect("a source");
+        let source = self.plan.nodes[self.node].inputs[side].node;
         let schema = &self.plan.nodes[source].edge.schema;
         let column = |name: &str, kind: &DataType| -> ArrayRef {
             let column: ArrayRef = match name {
@@ -112,7 +122,9 @@ impl Subject {
                 "price" => Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.price))),
                 "seq" => Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.seq()))),
                 "_order" => Arc::new(TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.place))),
-                "timestamp" | "_time" => {
+                "__op" => Arc::new(StringArray::from_iter_values(rows.iter().map(|row| row.op))),
+                "revision" => Arc::new(Int64Array::from_value(0, rows.len())),
+                "timestamp" | "_time" | "start" | "end" => {
                     Arc::new(TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.time)))
                 }
                 _ => new_null_array(kind, rows.len()),
