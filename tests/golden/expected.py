@@ -7,7 +7,7 @@ A case is a folder of `cases/`: a dataflow file, its inputs, and under `expected
 file under the name the sink gives it (`totals.json`: what `tapeflow run --json` counts). Expected values come from
 others: indicators from TA-Lib, pandas and the formulas of Pine (see `talib/generate.py`), selections and filters from
 DuckDB, files from polars and PyArrow; what a handful of rows must give is written out. Nothing here is taken from our
-own code. Windows are in `windows.py`. The calls of an `indicators` node are read from the dataflow file, so that they are
+own code. Windows are in `windows.py`, joins in `joins.py`. The calls of an `indicators` node are read from the dataflow file, so that they are
 written once.
 """
 
@@ -36,6 +36,7 @@ from oracles import (
     rows_of,
     sql,
 )
+from joins import CASES as JOINS
 from windows import CASES
 
 
@@ -55,6 +56,7 @@ def dialect(folder, rng):
     folder.expect("out.csv", out.drop(columns=bars.columns[2:]))
 
 
+CASES |= JOINS
 CASES |= {name: dialect for name in ("talib", "tradingview", "pandas")}
 
 

@@ -108,6 +108,18 @@ pub const OPERATORS: &str = r#"
         input = "revised"
         emit = "all"
         columns = { sma_5 = "sma(close, 5)", rsi_14 = "rsi(close, 14)", obv = "obv(close, volume)" }
+        [operators.barred]
+        type = "join"
+        left = "real"
+        right = "bars"
+        kind = "as_of"
+        columns = { bar = "start", bar_close = "close" }
+        [operators.now]
+        type = "join"
+        left = "real"
+        right = "bars"
+        kind = "latest"
+        columns = { bar = "start", bar_close = "close" }
         [operators.surges]
         type = "alert"
         input = "revised"
@@ -134,7 +146,7 @@ pub const FOLDERS: &str = r#"
         path = "lake/"
 "#;
 
-/// All windows, and what is computed of them, into files.
+/// All windows and joins, and what is computed of them, into files.
 pub const WINDOWS: &str = r#"
         [sinks.written_bars]
         type = "file"
@@ -152,6 +164,14 @@ pub const WINDOWS: &str = r#"
         type = "file"
         input = "surges"
         path = "surges.jsonl"
+        [sinks.written_barred]
+        type = "file"
+        input = "barred"
+        path = "barred.jsonl"
+        [sinks.written_now]
+        type = "file"
+        input = "now"
+        path = "now.jsonl"
 "#;
 
 /// A dataflow of all operators over a file. It takes six seconds.

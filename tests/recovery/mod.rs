@@ -6,6 +6,7 @@ mod alone;
 mod away;
 mod changes;
 mod cluster;
+pub mod joins;
 mod late;
 pub mod market;
 mod rescale;

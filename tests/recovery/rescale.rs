@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::cluster::start;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use super::windows;
+use super::{joins, windows};
 use crate::cluster::up::Up;
 use crate::support::cluster::{Said, run, wait_until};
 
@@ -62,7 +62,8 @@ fn a_job_goes_on_with_more_and_fewer_processes_and_workers() {
         let wrong = differences(&expected, &found);
         assert!(wrong.is_empty(), "{} differences in {name}: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
     }
-    let wrong = windows::differences(&trades(seed), folder);
+    let mut wrong = windows::differences(&trades(seed), folder);
+    wrong.extend(joins::differences(&trades(seed), folder));
     assert!(wrong.is_empty(), "{} differences: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

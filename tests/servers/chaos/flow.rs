@@ -54,9 +54,9 @@ pub struct Places {
 }
 
 /// The topics of a job: that of the source, and what comes out.
-pub const TOPICS: [&str; 5] = ["trades", "few", "bars", "revised", "surges"];
+pub const TOPICS: [&str; 7] = ["trades", "few", "bars", "revised", "surges", "barred", "now"];
 /// Its tables.
-pub const TABLES: [&str; 4] = ["few", "bars", "revised", "trend"];
+pub const TABLES: [&str; 5] = ["few", "bars", "revised", "trend", "now"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -114,6 +114,20 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         type = "kafka"
         input = "surges"
         topic = "{job}-surges"
+        [sinks.topic_of_barred]
+        type = "kafka"
+        input = "barred"
+        topic = "{job}-barred"
+        guarantee = "exactly_once"
+        [sinks.changelog_of_now]
+        type = "kafka"
+        input = "now"
+        topic = "{job}-now"
+        [sinks.table_of_now]
+        type = "cassandra"
+        input = "now"
+        table = "{job}_now"
+        partition_key = "symbol"
         [sinks.table]
         type = "cassandra"
         input = "few"

@@ -11,6 +11,7 @@ mod disk;
 mod faults;
 mod flow;
 mod janitor;
+mod joins;
 mod network;
 mod produce;
 mod proxy;

@@ -21,7 +21,7 @@ use super::settings::Settings;
 use super::table::Stored;
 use super::tail::{Tail, consumer};
 use super::topics::Topics;
-use super::windows;
+use super::{joins, windows};
 use crate::recovery::market::{rows_of_lake, rows_of_lines};
 use crate::support::cluster::Cluster;
 
@@ -293,6 +293,7 @@ impl<'a> Segment<'a> {
         wrong.extend(check.rows("the lake", false, &rows_of_lake(&folder.join("lake"))));
         wrong.extend(check.rows("the table", true, &table("few").rows()));
         wrong.extend(windows::wrong(&self.places, self.seed, rows, &folder));
+        wrong.extend(joins::wrong(&self.places, self.seed, rows));
         TABLES.iter().for_each(|name| table(name).remove());
         Topics::of(brokers).remove(&TOPICS.map(|name| self.places.topic(name)));
         wrong

@@ -66,9 +66,9 @@ fn differences_of_late(expected: &BTreeSet<i64>, found: &[i64]) -> Vec<String> {
 }
 
 /// A message of a topic.
-struct Told {
-    key: Vec<u8>,
-    row: Option<Row>,
+pub struct Told {
+    pub key: Vec<u8>,
+    pub row: Option<Row>,
 }
 
 /// What stands last under each key.
@@ -85,7 +85,7 @@ fn last(messages: Vec<Told>, columns: &[&str]) -> Table {
 }
 
 /// All messages of a topic, those of each partition in order; of transactions only what is committed.
-fn messages(brokers: &str, topic: &str) -> Vec<Told> {
+pub fn messages(brokers: &str, topic: &str) -> Vec<Told> {
     let consumer = consumer(brokers, topic);
     let (mut read, mut ended, began) = (Vec::new(), HashSet::new(), Instant::now());
     while ended.len() < PARTITIONS as usize {
