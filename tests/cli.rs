@@ -51,7 +51,7 @@ fn mistakes(name: &str) -> (Folder, String) {
 
 #[test]
 fn all_mistakes_come_at_once_each_with_its_place_and_the_nearest_right_word() {
-    for name in ["flow", "syntax", "alerts", "windows"] {
+    for name in ["flow", "syntax", "alerts", "windows", "joins"] {
         let (folder, expected) = mistakes(name);
         for command in ["validate", "run", "explain", "test"] {
             let ended = folder.tapeflow(&[command, "flow.toml"]).with_code(3);

@@ -120,7 +120,12 @@ impl Run {
             let name = path.strip_prefix(expected).expect("below").to_string_lossy().into_owned();
             let expected = read_rows(&path);
             let what = format!("{}: {name}", self.name);
-            match in_the_end(self.output(&name), self.key(&name)) {
+            let came = self.output(&name);
+            if self.key(&name).is_none() && are_inserted_and_deleted(&came) {
+                wrong.extend(difference_of_tables(&what, came, expected));
+                continue;
+            }
+            match in_the_end(came, self.key(&name)) {
                 Ok(rows) => wrong.extend(difference(&what, &rows, &expected)),
                 Err(row) => wrong.push(format!("{what}: this row was there before: {row}")),
             }
@@ -212,6 +217,27 @@ fn what_is_left(rows: Vec<Row>) -> Result<Vec<Row>, Json> {
     let key = |row: &Row| ["sector", "odd", "symbol", "rank", "venue"].map(|name| row.get(name).map(Json::to_string));
     left.sort_by_key(key);
     Ok(left)
+}
+
+/// Whether rows make a table that others are not replaced in.
+fn are_inserted_and_deleted(rows: &[Row]) -> bool {
+    !rows.is_empty() && rows.iter().all(|row| row.contains_key("__op") && !row.contains_key("revision"))
+}
+
+/// What differs from a table, in any order: what is deleted must have been inserted.
+fn difference_of_tables(what: &str, changes: Vec<Row>, mut expected: Vec<Row>) -> Option<String> {
+    let mut counts: BTreeMap<String, (i32, Row)> = BTreeMap::new();
+    for mut row in changes {
+        let count = if row.remove("__op") == Some("delete".into()) { -1 } else { 1 };
+        counts.entry(Json::from(row.clone()).to_string()).or_insert((0, row)).0 += count;
+    }
+    let mut rows: Vec<Row> =
+        counts.into_values().flat_map(|(count, row)| vec![row; count.unsigned_abs() as usize]).collect();
+    let columns: Vec<String> = expected.first().into_iter().flat_map(Row::keys).cloned().collect();
+    let by = |row: &Row| columns.iter().map(|column| row.get(column).map(Json::to_string)).collect::<Vec<_>>();
+    rows.sort_by_key(by);
+    expected.sort_by_key(by);
+    difference(what, &rows, &expected)
 }
 
 /// All files in a folder and the folders in it.

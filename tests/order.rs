@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use tapeflow::Result;
 use tapeflow::batch::{Batch, Body, Mark, Rows};
 use tapeflow::indicators::{Compat, Literal, check, find};
-use tapeflow::operators::keyed::{NodeContext, keyed};
+use tapeflow::operators::keyed::{NodeContext, Side, keyed};
 use tapeflow::operators::{Operator, Output, StateKind};
 use tapeflow::runtime::Job;
 use tapeflow::sinks::dead_letters::{InFolder, Refusals};
@@ -143,7 +143,8 @@ fn record(in_order: bool) -> Vec<Vec<Seen>> {
         let recorder = Box::new(Recorder(Arc::clone(&recorded[index])));
         worker.dataflow::<u64, _, _>(|scope| {
             let stream = send(scope, index, in_order);
-            keyed(stream, &edge(in_order), node(index), recorder, None).expect("a stream");
+            let side = Side { stream, edge: edge(in_order) };
+            keyed(scope, vec![side], node(index), recorder, None).expect("a stream");
         });
     })
     .expect("workers")

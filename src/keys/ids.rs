@@ -23,9 +23,8 @@ impl KeyIds {
     #[inline]
     pub fn id(&mut self, key: &[u8]) -> u32 {
         let hash = xxh3_64(key);
-        let found = self.table.find(hash, |(other, id)| *other == hash && self.key(*id) == key);
-        if let Some((_, id)) = found {
-            return *id;
+        if let Some(id) = self.find(hash, key) {
+            return id;
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(key);
@@ -42,6 +41,17 @@ impl KeyIds {
         };
         self.table.insert_unique(hash, (hash, id), |(hash, _)| *hash);
         id
+    }
+
+    /// The number of `key`, where it has one.
+    pub fn known(&self, key: &[u8]) -> Option<u32> {
+        self.find(xxh3_64(key), key)
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, key: &[u8]) -> Option<u32> {
+        let found = self.table.find(hash, |(other, id)| *other == hash && self.key(*id) == key);
+        found.map(|(_, id)| *id)
     }
 
     /// The key with the number `id`.

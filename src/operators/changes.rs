@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::error::Result;
 use crate::keys::{KeyIds, KeySet, group};
 use crate::state::Draft;
 
@@ -45,6 +46,11 @@ impl Changes {
         let (changed, gone) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.gone));
         (self.due, self.leaving) = if full { (all(keys), BTreeSet::new()) } else { (changed, gone) };
         self.draft = Some(Draft::new(full));
+    }
+
+    /// Adds to it what is not kept by key.
+    pub fn add(&mut self, add: impl FnOnce(&mut Draft) -> Result<()>) -> Result<()> {
+        self.draft.as_mut().map_or(Ok(()), add)
     }
 
     /// Goes on with it, for so many keys at most; all of it once it is complete.

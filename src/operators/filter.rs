@@ -67,7 +67,7 @@ impl Transform for FilterPlan {
 
 /// The row that came through before may be replaced by one that does not: then it is deleted. So is one of which a delete
 /// does not say what it was when it came.
-fn filter_changes(data: &RecordBatch, kept: &BooleanArray, op: usize, retracts: bool) -> Result<RecordBatch> {
+pub fn filter_changes(data: &RecordBatch, kept: &BooleanArray, op: usize, retracts: bool) -> Result<RecordBatch> {
     let ops = data.column(op).as_string::<i32>();
     let is_turned_away = |row: usize| !kept.value(row) && ops.value(row) == REPLACE;
     let new_ops = (0..data.num_rows()).map(|row| if is_turned_away(row) { DELETE } else { ops.value(row) });

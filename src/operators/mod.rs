@@ -11,11 +11,14 @@ mod calls;
 pub mod changes;
 pub mod corrections;
 mod distinct;
+pub mod epochs;
 pub mod exchange;
 mod filter;
 mod formulas;
 pub mod gate;
+mod held;
 mod indicators;
+mod join;
 mod kept;
 pub mod keyed;
 mod latest;
@@ -39,7 +42,7 @@ pub use indicators::NULL_UNTIL_WARM;
 use std::sync::Arc;
 
 use crate::batch::Rows;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::sources::lanes::Lanes;
 use crate::spec::{At, Check, Edge, Fields, Port, Refused};
 use crate::state::Draft;
@@ -52,6 +55,7 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("distinct", "leaves out rows whose id came before", distinct::read),
     ("filter", "keeps the rows for which a condition is true", filter::read),
     ("indicators", "adds indicators, computed per key, to each row", indicators::read),
+    ("join", "adds columns of the rows of another node, or of a table", join::read),
     ("latest", "keeps the newest row of each key", latest::read),
     (
         "pivot",
@@ -63,20 +67,43 @@ pub const KINDS: &[(&str, &str, fn(&mut Fields<'_>) -> Box<dyn OperatorSpec>)] =
     ("window", "makes one row of all rows of a key in an interval of event time", window::read),
 ];
 
+/// The left side of an operator, and the only one of most.
+pub const LEFT: usize = 0;
+/// The right side of a join.
+pub const RIGHT: usize = 1;
+
 /// An operator, as written.
 pub trait OperatorSpec: Send + Sync {
+    /// The nodes whose rows it takes, where they are not its `input`: that on its left side, and that on its right side if
+    /// there is one.
+    fn sides(&self) -> Option<Vec<At<String>>> {
+        None
+    }
     /// Checks and types it for rows of `input`; mistakes go to the findings.
     fn plan(&self, name: &At<String>, input: &Edge, check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)>;
+    /// Likewise, for rows on two sides.
+    fn join(&self, _left: &Edge, _right: &Edge, _check: &Check<'_>) -> Option<(Edge, Arc<dyn OperatorPlan>)> {
+        None
+    }
 }
 
 /// An operator, checked and typed.
 pub trait OperatorPlan: Send + Sync {
     /// The running operator, on one worker.
     fn build(&self, context: &BuildContext) -> Result<Built>;
+    /// By which columns the rows of its left and of its right side are brought together, where it has two.
+    fn sides(&self) -> Option<[Vec<usize>; 2]> {
+        None
+    }
     /// Whether its rows are appended in an order of their own, [`ORDER`](crate::sources::ORDER) and then `seq`, rather than
     /// that of the rows it takes.
     fn appends_by_time(&self) -> bool {
         false
+    }
+    /// Whether a row whose place in that order is behind its event time has come late; else it may be known by where it
+    /// begins and be told where it ends.
+    fn shows_lateness(&self) -> bool {
+        true
     }
     /// Its further outputs: the first one is port 1.
     fn ports(&self) -> Vec<Port> {
@@ -154,8 +181,14 @@ pub trait Transform {
 /// An operator with state. What it keeps between rows is part of every checkpoint: there is no default for that, so that
 /// it cannot be forgotten.
 pub trait Operator {
-    /// Takes rows, at least one, in order.
+    /// Takes rows, at least one, in order; of an operator with two sides, those of the left one.
     fn rows(&mut self, rows: Rows, out: &mut Output) -> Result<()>;
+    /// Likewise those of the right side: in each epoch they come behind those of the left one.
+    fn right(&mut self, _rows: Rows, _out: &mut Output) -> Result<()> {
+        Err(Error::run("rows have come on a side that it does not have"))
+    }
+    /// Event time has passed `time` (ns since 1970 UTC) upstream of one side, [`LEFT`] or [`RIGHT`].
+    fn side_passed(&mut self, _side: usize, _time: i64) {}
     /// Event time has passed `time` (ns since 1970 UTC) everywhere upstream. Returns up to where it has passed behind this
     /// operator: no row with an earlier event time is appended any more.
     fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {

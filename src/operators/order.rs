@@ -4,21 +4,13 @@
 //! A row that comes later than a watermark tells takes the place of that watermark ([`ORDER`](crate::sources::ORDER)),
 //! behind what has left already: so rows leave in one order, whatever was read when, and a place tells of all before it.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use arrow::array::RecordBatch;
 
-use arrow::array::{AsArray, RecordBatch, TimestampNanosecondArray, UInt32Array};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::{SortColumn, concat_batches, filter_record_batch, lexsort_to_indices, take_record_batch};
-use arrow::datatypes::TimestampNanosecondType;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
-use xxhash_rust::xxh3::xxh3_64;
-
+use super::held::{Held, with_places};
 use super::{Operator, Output, StateKind};
 use crate::batch::Rows;
 use crate::error::Result;
-use crate::keys::{KeyReader, group};
+use crate::keys::KeyReader;
 use crate::spec::Edge;
 use crate::state::Draft;
 
@@ -34,18 +26,8 @@ pub struct OrderPlan {
 impl OrderPlan {
     /// The running operator, for rows of `edge` that come from the source at position `source` of the plan.
     pub fn build(&self, edge: &Edge, source: u16) -> Result<Box<dyn Operator>> {
-        let keys = KeyReader::new(&edge.schema, &edge.key)?;
-        let (state, stored) = (Self::state(edge), BTreeSet::new());
-        Ok(Box::new(ByEventTime {
-            plan: self.clone(),
-            held: Vec::new(),
-            passed: i64::MIN,
-            source,
-            keys,
-            state,
-            stored,
-            snapshot: None,
-        }))
+        let held = Held::new(KeyReader::new(&edge.schema, &edge.key)?, vec![self.order, self.seq]);
+        Ok(Box::new(ByEventTime { held, passed: i64::MIN, source, state: Self::state(edge), snapshot: None }))
     }
 
     /// What the state of rows of `edge` is.
@@ -55,79 +37,28 @@ impl OrderPlan {
 
     /// Gives `rows` these places in the order of event time.
     pub fn put(&self, rows: &mut RecordBatch, order: Vec<i64>) -> Result<()> {
-        let mut columns = rows.columns().to_vec();
-        columns[self.order] = Arc::new(TimestampNanosecondArray::from(order));
-        *rows = RecordBatch::try_new(rows.schema(), columns)?;
+        *rows = with_places(rows, self.order, order)?;
         Ok(())
     }
 }
 
 struct ByEventTime {
-    plan: OrderPlan,
-    held: Vec<Held>,
+    held: Held,
     /// The watermark: what is before it has left.
     passed: i64,
     source: u16,
-    keys: KeyReader,
     state: StateKind,
-    /// The key groups of which rows were held at the last checkpoint.
-    stored: BTreeSet<u8>,
     snapshot: Option<Result<Draft>>,
 }
 
-/// Rows that wait, as they came.
-struct Held {
-    /// The first place among them: most batches wait whole.
-    least: i64,
-    rows: RecordBatch,
-}
-
-impl ByEventTime {
-    fn hold(&mut self, rows: RecordBatch) {
-        let least = self.order(&rows).iter().copied().min();
-        self.held.extend(least.map(|least| Held { least, rows }));
-    }
-
-    fn order<'r>(&self, rows: &'r RecordBatch) -> &'r [i64] {
-        rows.column(self.plan.order).as_primitive::<TimestampNanosecondType>().values()
-    }
-
-    /// Takes the rows before `time` out of those that wait.
-    fn passed(&mut self, time: i64) -> Result<Vec<RecordBatch>> {
-        let mut passed = Vec::new();
-        for Held { least, rows } in std::mem::take(&mut self.held) {
-            if least >= time {
-                self.held.push(Held { least, rows });
-                continue;
-            }
-            let before = BooleanBuffer::collect_bool(rows.num_rows(), |row| self.order(&rows)[row] < time);
-            self.hold(filter_record_batch(&rows, &(!&before).into())?);
-            passed.push(filter_record_batch(&rows, &before.into())?);
-        }
-        Ok(passed)
-    }
-}
-
 impl Operator for ByEventTime {
-    fn rows(&mut self, mut rows: Rows, _out: &mut Output) -> Result<()> {
-        let order = self.order(&rows.data);
-        // A reader that reads its source in parts may not know what the others have shown.
-        if order.iter().any(|place| *place < self.passed) {
-            let order = order.iter().map(|place| self.passed.max(*place)).collect();
-            self.plan.put(&mut rows.data, order)?;
-        }
-        self.hold(rows.data);
-        Ok(())
+    fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
+        self.held.hold(rows.data, self.passed)
     }
 
     fn watermark(&mut self, time: i64, out: &mut Output) -> Result<i64> {
         self.passed = time;
-        let passed = self.passed(time)?;
-        let Some(first) = passed.first() else { return Ok(time) };
-        let all = concat_batches(&first.schema(), &passed)?;
-        let sort = |at: usize| SortColumn { values: Arc::clone(all.column(at)), options: None };
-        let order = lexsort_to_indices(&[sort(self.plan.order), sort(self.plan.seq)], None)?;
-        out.rows.push(Rows { data: take_record_batch(&all, &order)?, source: self.source });
+        out.rows.extend(self.held.passed(time)?.map(|data| Rows { data, source: self.source }));
         Ok(time)
     }
 
@@ -136,7 +67,8 @@ impl Operator for ByEventTime {
     }
 
     fn begin_snapshot(&mut self, full: bool) {
-        self.snapshot = Some(self.told(full));
+        let mut draft = Draft::new(full);
+        self.snapshot = Some(self.held.tell(b"", &mut draft).map(|()| draft));
     }
 
     fn snapshot(&mut self, _keys: usize) -> Result<Option<Draft>> {
@@ -144,56 +76,20 @@ impl Operator for ByEventTime {
     }
 
     fn restore(&mut self, _key: &[u8], value: &[u8]) -> Result<()> {
-        for rows in StreamReader::try_new(value, None)? {
-            self.hold(rows?);
-        }
-        self.stored.extend(self.groups()?.into_keys());
-        Ok(())
+        self.held.restore(value)
     }
-}
-
-impl ByEventTime {
-    fn told(&mut self, full: bool) -> Result<Draft> {
-        let (groups, mut draft) = (self.groups()?, Draft::new(full));
-        self.stored.iter().filter(|group| !groups.contains_key(group)).for_each(|group| draft.remove(*group, b""));
-        self.stored = groups.keys().copied().collect();
-        for (group, batches) in groups {
-            let ipc = to_ipc(&batches)?;
-            draft.put(group, b"", |value| value.extend_from_slice(&ipc));
-        }
-        Ok(draft)
-    }
-
-    /// The rows that wait, by the group of their key.
-    fn groups(&self) -> Result<BTreeMap<u8, Vec<RecordBatch>>> {
-        let mut groups: BTreeMap<u8, Vec<RecordBatch>> = BTreeMap::new();
-        for Held { rows, .. } in &self.held {
-            let mut indices: BTreeMap<u8, Vec<u32>> = BTreeMap::new();
-            self.keys.for_each(rows, |row, key| indices.entry(group(xxh3_64(key))).or_default().push(row as u32))?;
-            for (group, indices) in indices {
-                groups.entry(group).or_default().push(take_record_batch(rows, &UInt32Array::from(indices))?);
-            }
-        }
-        Ok(groups)
-    }
-}
-
-fn to_ipc(batches: &[RecordBatch]) -> Result<Vec<u8>> {
-    let Some(first) = batches.first() else { return Ok(Vec::new()) };
-    let mut writer = StreamWriter::try_new(Vec::new(), &first.schema())?;
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    Ok(writer.into_inner()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
     use super::*;
     use crate::spec::EdgeKind;
     use crate::state::Snapshot;
-    use arrow::array::{Int64Array, StringArray};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit};
+    use arrow::array::{AsArray, Int64Array, StringArray, TimestampNanosecondArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampNanosecondType};
 
     fn schema() -> SchemaRef {
         Arc::new(Schema::new(vec![

@@ -16,7 +16,7 @@ use crate::batch::{Batch, Epoch};
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
 use crate::operators::gate::gate;
-use crate::operators::keyed::{NodeContext, keyed, stateless};
+use crate::operators::keyed::{NodeContext, Side, keyed, stateless};
 use crate::operators::ports::{Outputs, ROWS, part};
 use crate::operators::state::StateKeeper;
 use crate::operators::{BuildContext, Built, Operator, OperatorPlan, Stage};
@@ -71,13 +71,13 @@ impl<'s> Renderer<'_, 's> {
             let outputs = match &node.role {
                 Role::Source(_) => self.source(index, node)?,
                 Role::Operator(plan) => {
-                    let (input, edge) = self.input(node, &streams)?;
-                    let stream = self.operator(input, &edge, index, node, plan.as_ref())?;
+                    let sides = self.sides(node, plan.as_ref(), &streams)?;
+                    let stream = self.operator(sides, index, node, plan.as_ref())?;
                     part(stream, &self.prepared.plan.read_ports(index))
                 }
                 Role::Sink(_) => {
-                    let (input, edge) = self.input(node, &streams)?;
-                    self.sink(input, &edge, index, node)?;
+                    let Side { stream, edge } = self.input(node, &streams)?;
+                    self.sink(stream, &edge, index, node)?;
                     Outputs::new()
                 }
             };
@@ -165,20 +165,36 @@ impl<'s> Renderer<'_, 's> {
             if corrections.is_some() {
                 context.tap = Arc::default();
             }
-            rows = self.keyed(rows, read, &name, context, order.build(read, index as u16)?)?;
+            let order = order.build(read, index as u16)?;
+            rows = self.keyed(vec![Side { stream: rows, edge: read.clone() }], &name, context, order)?;
         }
         if let Some(corrections) = corrections {
             let name = format!("{}.{}", node.name, fit::CORRECTIONS);
             let read = Edge { placed: order.is_some(), ..read.clone() };
-            rows = self.keyed(rows, &read, &name, context(&name), corrections.build(&read, &node.edge)?)?;
+            let corrections = corrections.build(&read, &node.edge)?;
+            rows = self.keyed(vec![Side { stream: rows, edge: read }], &name, context(&name), corrections)?;
         }
         Ok(rows)
     }
 
+    /// What comes in: of a join on each side, else all inputs together.
+    fn sides(&self, node: &PlannedNode, plan: &dyn OperatorPlan, streams: &[Outputs<'s>]) -> Result<Vec<Side<'s>>> {
+        let Some(keys) = plan.sides() else { return Ok(vec![self.input(node, streams)?]) };
+        let side = |(input, key): (&Input, Vec<usize>)| {
+            let edge = self.prepared.plan.edge(*input).clone();
+            let placed = edge.placed && edge.key == key;
+            Ok(Side { stream: self.stream(node, *input, streams)?, edge: Edge { key, placed, ..edge } })
+        };
+        node.inputs.iter().zip(keys).map(side).collect()
+    }
+
+    fn stream(&self, node: &PlannedNode, input: Input, streams: &[Outputs<'s>]) -> Result<Stream<'s, Epoch, Batch>> {
+        streams[input.node].get(&input.port).cloned().ok_or_else(|| broken(node))
+    }
+
     /// The rows of all inputs of a node, and the edge they make together.
-    fn input(&self, node: &PlannedNode, streams: &[Outputs<'s>]) -> Result<(Stream<'s, Epoch, Batch>, Edge)> {
-        let stream = |input: &Input| streams[input.node].get(&input.port).cloned().ok_or_else(|| broken(node));
-        let inputs = node.inputs.iter().map(stream).collect::<Result<Vec<_>>>()?;
+    fn input(&self, node: &PlannedNode, streams: &[Outputs<'s>]) -> Result<Side<'s>> {
+        let inputs = node.inputs.iter().map(|input| self.stream(node, *input, streams)).collect::<Result<Vec<_>>>()?;
         let edges: Vec<&Edge> = node.inputs.iter().map(|input| self.prepared.plan.edge(*input)).collect();
         let edge = Edge {
             placed: edges.iter().all(|edge| edge.placed),
@@ -191,22 +207,27 @@ impl<'s> Renderer<'_, 's> {
             Ok([one]) => one,
             Err(several) => self.scope.concatenate(several),
         };
-        Ok((stream, edge))
+        Ok(Side { stream, edge })
     }
 
     fn operator(
         &self,
-        input: Stream<'s, Epoch, Batch>,
-        edge: &Edge,
+        mut sides: Vec<Side<'s>>,
         index: usize,
         node: &PlannedNode,
         plan: &dyn OperatorPlan,
     ) -> Result<Stream<'s, Epoch, Batch>> {
         let context = self.context(index, node, OnError::DeadLetter);
         match plan.build(&BuildContext { node: index as u16, lanes: Arc::clone(&self.lanes) })? {
-            Built::Stateless(transform) => Ok(stateless(input, context, transform)),
-            Built::Keyed(operator) => self.keyed(input, edge, &node.name, context, operator),
-            Built::Staged(stages) => self.staged(input, stages, index, node),
+            Built::Stateless(transform) => {
+                let side = sides.pop().ok_or_else(|| broken(node))?;
+                Ok(stateless(side.stream, context, transform))
+            }
+            Built::Keyed(operator) => self.keyed(sides, &node.name, context, operator),
+            Built::Staged(stages) => {
+                let side = sides.pop().ok_or_else(|| broken(node))?;
+                self.staged(side.stream, stages, index, node)
+            }
         }
     }
 
@@ -232,7 +253,9 @@ impl<'s> Renderer<'_, 's> {
             }
             stream = match stage.built {
                 Built::Stateless(transform) => stateless(stream, context, transform),
-                Built::Keyed(operator) => self.keyed(stream, &stage.input, &name, context, operator)?,
+                Built::Keyed(operator) => {
+                    self.keyed(vec![Side { stream, edge: stage.input }], &name, context, operator)?
+                }
                 Built::Staged(_) => return Err(broken(node)),
             };
         }
@@ -242,8 +265,7 @@ impl<'s> Renderer<'_, 's> {
     /// Runs an operator that keeps its state under `name`.
     fn keyed(
         &self,
-        input: Stream<'s, Epoch, Batch>,
-        edge: &Edge,
+        sides: Vec<Side<'s>>,
         name: &str,
         context: NodeContext,
         mut operator: Box<dyn Operator>,
@@ -251,7 +273,7 @@ impl<'s> Renderer<'_, 's> {
         if let Some(resumed) = self.prepared.kept.as_ref().and_then(|kept| kept.resumed.as_ref()) {
             resumed.restore(name, operator.as_mut(), self.scope.index(), self.scope.peers())?;
         }
-        keyed(input, edge, context, operator, self.keeper(name))
+        keyed(self.scope, sides, context, operator, self.keeper(name))
     }
 
     /// Keeps the state of `node` on this worker, where there are checkpoints.

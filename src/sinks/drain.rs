@@ -15,8 +15,9 @@ use super::{Placement, PreparedSink, Sink, SinkContext};
 use crate::batch::{Batch, Body, ByAddress, Epoch, Rows};
 use crate::error::Result;
 use crate::keys::KeyReader;
+use crate::operators::epochs::{Sorting, sort};
 use crate::operators::exchange::{To, address};
-use crate::operators::keyed::{NodeContext, Sorting, sort};
+use crate::operators::keyed::NodeContext;
 use crate::operators::state::StateKeeper;
 use crate::runtime::epochs;
 use crate::spec::Edge;
@@ -32,7 +33,7 @@ pub fn drain<'s>(
 ) -> Result<Stream<'s, Epoch, Batch>> {
     let alone = stream.scope().peers() == 1;
     let sorted = matches!(placement, Placement::Gathered | Placement::ByColumnsSorted(_));
-    let hold = sorted.then(|| Sorting::of(edge, &node));
+    let hold = sorted.then(|| Sorting::of(edge, &node.by_time));
     let to = match placement {
         Placement::Anywhere => None,
         Placement::Gathered => Some(To::One(0)),

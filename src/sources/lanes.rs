@@ -31,6 +31,7 @@ struct Source {
     name: String,
     layout: SeqLayout,
     by_time: bool,
+    shows_lateness: bool,
 }
 
 impl Lanes {
@@ -41,13 +42,17 @@ impl Lanes {
             if let Role::Source(source) = &node.role {
                 let shape = source.shape();
                 let by_time = shape.order.is_some();
-                sources.insert(at as u16, Source { name: node.name.clone(), layout: shape.layout, by_time });
+                sources.insert(
+                    at as u16,
+                    Source { name: node.name.clone(), layout: shape.layout, by_time, shows_lateness: true },
+                );
             }
             if let Role::Operator(operator) = &node.role
                 && operator.appends_by_time()
             {
                 let (name, layout) = (node.name.clone(), SeqLayout::Parts);
-                sources.insert(at as u16, Source { name, layout, by_time: true });
+                let shows_lateness = operator.shows_lateness();
+                sources.insert(at as u16, Source { name, layout, by_time: true, shows_lateness });
             }
         }
         Lanes { sources }
@@ -62,6 +67,11 @@ impl Lanes {
     /// The nodes whose rows are in order of event time.
     pub fn by_time(&self) -> Vec<u16> {
         self.sources.iter().filter(|(_, source)| source.by_time).map(|(at, _)| *at).collect()
+    }
+
+    /// Whether a row of a source whose place is behind its event time has come late.
+    pub fn shows_lateness(&self, source: u16) -> bool {
+        self.sources.get(&source).is_none_or(|source| source.shows_lateness)
     }
 
     /// The name of a source.
@@ -129,7 +139,8 @@ mod tests {
         let times = TimestampNanosecondArray::from_iter_values(rows.iter().map(|row| row.0));
         let seqs = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
         let data = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(times), Arc::new(seqs)]).expect("rows");
-        let lanes = Lanes { sources: [(3, Source { name: "s".to_string(), layout, by_time })].into() };
+        let lanes =
+            Lanes { sources: [(3, Source { name: "s".to_string(), layout, by_time, shows_lateness: true })].into() };
         let mut found = Vec::new();
         let columns = PlaceColumns { seq: 1, order: Some(0) };
         lanes.for_each(columns, &Rows { data, source: 3 }, |_, (_, lane), place| found.push((lane, place)));

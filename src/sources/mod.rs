@@ -14,7 +14,7 @@ mod outstanding;
 pub mod seq;
 pub mod shape;
 
-pub use file::forget_fetched;
+pub use file::{Whole, WholeFile, forget_fetched};
 pub use kafka::OnGap;
 
 use std::path::Path;

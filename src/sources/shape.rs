@@ -67,7 +67,7 @@ words! {
 }
 
 /// What stands in every dataflow file that has a source in order of event time, or a node that must know which rows come late.
-const BY_PLACE: &[&str] = &["event_time", "window", "corrections", "distinct", "expire"];
+const BY_PLACE: &[&str] = &["as_of", "event_time", "window", "corrections", "distinct", "expire"];
 
 words! {
     /// What becomes of a record that cannot be used.

@@ -279,7 +279,8 @@ fn plan_nodes(specs: &[NodeSpec], check: &Check<'_>) -> Vec<PlannedNode> {
         let written = specs[at].inputs.iter().zip(&inputs[at]);
         let planned = written.filter_map(|(written, spec)| port(written, position[(*spec)?]?, &nodes, check.findings));
         let planned: Vec<Input> = planned.collect();
-        if planned.is_empty() && specs[at].role != RoleSpec::Source {
+        let lacks_a_side = specs[at].has_sides() && planned.len() < specs[at].inputs.len();
+        if lacks_a_side || planned.is_empty() && specs[at].role != RoleSpec::Source {
             continue;
         }
         let inputs = planned;
@@ -321,7 +322,11 @@ fn plan_node(spec: &NodeSpec, inputs: &[Input], nodes: &[PlannedNode], check: &C
             Some((edge, Role::Source(plan)))
         }
         Body::Operator(operator) => {
-            let (edge, plan) = operator.plan(&spec.name, &union(spec, inputs, nodes, check.findings)?, check)?;
+            let output = |input: &Input| nodes[input.node].output(input.port);
+            let (edge, plan) = match inputs {
+                [left, right] if spec.has_sides() => operator.join(output(left), output(right), check)?,
+                inputs => operator.plan(&spec.name, &union(spec, inputs, nodes, check.findings)?, check)?,
+            };
             Some((edge, Role::Operator(plan)))
         }
         Body::Sink(sink) => {

@@ -185,6 +185,22 @@ pub struct NodeSpec {
     pub body: Option<Body>,
 }
 
+impl NodeSpec {
+    /// Whether its inputs are not together but each on a side.
+    pub fn has_sides(&self) -> bool {
+        self.body.as_ref().is_some_and(has_sides)
+    }
+}
+
+/// Whether nodes that are read so have an `input`: sources have none, and a join names its sides.
+fn takes_input(section: &str, read: &dyn Fn(&mut Fields<'_>) -> Body) -> bool {
+    section != RoleSpec::Source.section() && !has_sides(&read(&mut Fields::describe(&Findings::default())))
+}
+
+fn has_sides(body: &Body) -> bool {
+    matches!(body, Body::Operator(operator) if operator.sides().is_some())
+}
+
 /// One `[[tests]]`.
 pub struct TestSpec {
     /// Its name.
@@ -355,11 +371,15 @@ fn read_node(
         return Some(NodeSpec { role, name, kind: "", inputs: Vec::new(), body: None });
     };
     let mut fields = fields.with_defaults(section(file, kind, findings).map(|(_, table)| table));
-    let inputs = match role {
-        RoleSpec::Source => Vec::new(),
-        _ => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
+    let inputs = match takes_input(role.section(), read) {
+        true => fields.get::<OneOrMany<String>>("input", INPUT).required().value.0,
+        false => Vec::new(),
     };
     let body = read(&mut fields);
+    let inputs = match &body {
+        Body::Operator(operator) => operator.sides().unwrap_or(inputs),
+        Body::Source(_) | Body::Sink(_) => inputs,
+    };
     let usable = findings.len() == before;
     fields.finish();
     Some(NodeSpec { role, name, kind, inputs, body: usable.then_some(body) })
@@ -389,10 +409,10 @@ pub fn keys(role: &str, kind: &str) -> Vec<Known> {
     let findings = Findings::default();
     let mut fields = Fields::describe(&findings);
     fields.get::<String>("type", "what kind of node it is").required();
-    if role != "sources" {
-        fields.get::<OneOrMany<String>>("input", INPUT).required();
-    }
     if let Some((_, read)) = kinds(role).iter().find(|(name, _)| *name == kind) {
+        if takes_input(role, read) {
+            fields.get::<OneOrMany<String>>("input", INPUT).required();
+        }
         read(&mut fields);
     }
     fields.finish()

@@ -7,8 +7,8 @@ A case is a folder of `cases/`: a dataflow file, its inputs, and under `expected
 file under the name the sink gives it (`totals.json`: what `tapeflow run --json` counts). Expected values come from
 others: indicators from TA-Lib, pandas and the formulas of Pine (see `talib/generate.py`), selections and filters from
 DuckDB, files from polars and PyArrow; what a handful of rows must give is written out. Nothing here is taken from our
-own code. Windows are in `windows.py`, groups in `groups.py`, corrected trades in `corrections.py`, what is kept by key in
-`tables.py`. The calls of an `indicators` node are read from the dataflow file, so that they are written once.
+own code. Windows are in `windows.py`, groups in `groups.py`, corrected trades in `corrections.py`, joins in `joins.py`, what is
+kept by key in `tables.py`. The calls of an `indicators` node are read from the dataflow file, so that they are written once.
 """
 
 import sys
@@ -38,10 +38,11 @@ from oracles import (
 )
 import corrections
 import groups
+import joins
 import tables
 import windows
 
-CASES = windows.CASES | groups.CASES | corrections.CASES | tables.CASES
+CASES = windows.CASES | groups.CASES | corrections.CASES | tables.CASES | joins.CASES
 
 
 def case(function):
@@ -60,6 +61,7 @@ def dialect(folder, rng):
     folder.expect("out.csv", out.drop(columns=bars.columns[2:]))
 
 
+CASES |= JOINS
 CASES |= {name: dialect for name in ("talib", "tradingview", "pandas")}
 
 

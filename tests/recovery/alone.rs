@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use super::{alerts, killed_again_and_again, started, tables, windows};
+use super::{alerts, joins, killed_again_and_again, started, tables, windows};
 use crate::support::cluster::wait_until;
 use crate::support::{Folder, newest_checkpoint};
 
@@ -28,6 +28,7 @@ pub fn check(folder: &Folder, seed: u64, what: &str) {
     let mut wrong = alerts::differences(&trades, &folder.path(""));
     wrong.extend(windows::differences(&trades, &folder.path("")));
     wrong.extend(tables::differences(&trades, &folder.path("")));
+    wrong.extend(joins::differences(&trades, &folder.path("")));
     assert!(wrong.is_empty(), "{what}: {} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use super::{alerts, tables, windows};
+use super::{alerts, joins, tables, windows};
 use crate::support::cluster::{Cluster, wait_until};
 
 pub fn start(seed: u64, processes: usize, workers: usize) -> Cluster {
@@ -36,6 +36,7 @@ pub fn check(cluster: &Cluster, seed: u64) {
     let mut wrong = alerts::differences(&trades, folder);
     wrong.extend(windows::differences(&trades, folder));
     wrong.extend(tables::differences(&trades, folder));
+    wrong.extend(joins::differences(&trades, folder));
     assert!(wrong.is_empty(), "seed {seed}: {} differences: {:#?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

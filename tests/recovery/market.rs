@@ -124,6 +124,18 @@ pub const OPERATORS: &str = r#"
         input = "real"
         id = ["symbol", "volume % 50"]
         horizon = "500ms"
+        [operators.barred]
+        type = "join"
+        left = "real"
+        right = "bars"
+        kind = "as_of"
+        columns = { bar = "start", bar_close = "close" }
+        [operators.now]
+        type = "join"
+        left = "real"
+        right = "bars"
+        kind = "latest"
+        columns = { bar = "start", bar_close = "close" }
         [operators.surges]
         type = "alert"
         input = "revised"
@@ -154,7 +166,7 @@ pub const FOLDERS: &str = r#"
         path = "lake/"
 "#;
 
-/// All windows, and what is computed of them, into files.
+/// All windows and joins, and what is computed of them, into files.
 pub const WINDOWS: &str = r#"
         [sinks.written_bars]
         type = "file"
@@ -172,6 +184,14 @@ pub const WINDOWS: &str = r#"
         type = "file"
         input = "surges"
         path = "surges.jsonl"
+        [sinks.written_barred]
+        type = "file"
+        input = "barred"
+        path = "barred.jsonl"
+        [sinks.written_now]
+        type = "file"
+        input = "now"
+        path = "now.jsonl"
 "#;
 
 /// The moves of all tables that are kept, into files.

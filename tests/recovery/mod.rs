@@ -8,6 +8,7 @@ mod changes;
 mod cluster;
 pub mod corrections;
 pub mod groups;
+pub mod joins;
 mod late;
 pub mod market;
 mod rescale;

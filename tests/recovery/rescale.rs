@@ -6,7 +6,7 @@ use std::process::Command;
 
 use super::cluster::start;
 use super::market::{differences, expected, flow, lines, rows_of_lake, rows_of_lines, trades};
-use super::{tables, windows};
+use super::{joins, tables, windows};
 use crate::cluster::up::Up;
 use crate::support::cluster::{Said, run, wait_until};
 
@@ -64,6 +64,7 @@ fn a_job_goes_on_with_more_and_fewer_processes_and_workers() {
     }
     let mut wrong = windows::differences(&trades(seed), folder);
     wrong.extend(tables::differences(&trades(seed), folder));
+    wrong.extend(joins::differences(&trades(seed), folder));
     assert!(wrong.is_empty(), "{} differences: {:?}", wrong.len(), &wrong[..wrong.len().min(5)]);
 }
 

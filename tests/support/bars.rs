@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::running::Running;
 
 /// How long a bar is, how far the watermark of a partition stays behind, and how long late trades revise, in microseconds.
-const SIZE: i64 = 100_000;
-const LATENESS: i64 = 20_000;
+pub const SIZE: i64 = 100_000;
+pub const LATENESS: i64 = 20_000;
 const REVISE_FOR: i64 = 150_000;
 /// More volume than this in one bar is told of.
 const SURGE: f64 = 3_000.0;

@@ -261,6 +261,9 @@ impl WindowSpec {
         if let Some(given) = self.fill_for.as_ref().filter(|_| self.empty.value == Empty::Omit) {
             findings.mistake(&given.span, "`fill_for` goes with empty = \"carry\" or \"null\"");
         }
+        if input.reach == i64::MAX {
+            findings.mistake(&self.span, "these rows may change however old they are: no interval of them ever ends");
+        }
         if input.kind == EdgeKind::Changes && self.session.is_some() {
             findings.mistake(
                 &self.span,
@@ -400,6 +403,10 @@ impl OperatorPlan for Planned {
 
     fn appends_by_time(&self) -> bool {
         !self.0.changes
+    }
+
+    fn shows_lateness(&self) -> bool {
+        false
     }
 
     fn details(&self) -> Vec<String> {

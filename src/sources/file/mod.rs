@@ -11,8 +11,10 @@ mod parquet;
 mod remote;
 mod splits;
 mod text;
+mod whole;
 
 pub use remote::forget as forget_fetched;
+pub use whole::{Whole, WholeFile};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -66,10 +66,11 @@ pub struct Places {
 }
 
 /// The topics of a job: that of the source, and what comes out.
-pub const TOPICS: [&str; 8] = ["trades", "few", "bars", "revised", "surges", "totals", "orders", "mended"];
+pub const TOPICS: [&str; 10] =
+    ["trades", "few", "bars", "revised", "surges", "totals", "orders", "mended", "barred", "now"];
 /// Its tables.
-pub const TABLES: [&str; 11] =
-    ["few", "bars", "revised", "trend", "totals", "recent", "sizes", "mended", "steps", "newest", "dearest"];
+pub const TABLES: [&str; 12] =
+    ["few", "bars", "revised", "trend", "totals", "recent", "sizes", "mended", "steps", "newest", "dearest", "now"];
 /// Where they are.
 pub const KEYSPACE: &str = "chaos";
 
@@ -156,6 +157,20 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         table = "{job}_steps"
         partition_key = "symbol"
         clustering_key = ["seq"]
+        [sinks.topic_of_barred]
+        type = "kafka"
+        input = "barred"
+        topic = "{job}-barred"
+        guarantee = "exactly_once"
+        [sinks.changelog_of_now]
+        type = "kafka"
+        input = "now"
+        topic = "{job}-now"
+        [sinks.table_of_now]
+        type = "cassandra"
+        input = "now"
+        table = "{job}_now"
+        partition_key = "symbol"
         [sinks.table]
         type = "cassandra"
         input = "few"

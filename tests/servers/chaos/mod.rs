@@ -12,6 +12,7 @@ mod faults;
 mod flow;
 mod groups;
 mod janitor;
+mod joins;
 mod mended;
 mod network;
 mod produce;

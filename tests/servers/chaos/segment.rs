@@ -22,7 +22,7 @@ use super::settings::Settings;
 use super::table::Stored;
 use super::tail::{Tail, consumer};
 use super::topics::Topics;
-use super::{tables, windows};
+use super::{joins, tables, windows};
 use crate::recovery::market::{rows_of_lake, rows_of_lines};
 use crate::support::cluster::Cluster;
 
@@ -296,6 +296,7 @@ impl<'a> Segment<'a> {
         wrong.extend(windows::wrong(&self.places, self.seed, rows, &folder));
         wrong.extend(mended::wrong(&self.places, self.seed, rows));
         wrong.extend(tables::wrong(&self.places, self.seed, rows, &folder));
+        wrong.extend(joins::wrong(&self.places, self.seed, rows));
         TABLES.iter().for_each(|name| table(name).remove());
         Topics::of(brokers).remove(&TOPICS.map(|name| self.places.topic(name)));
         wrong
