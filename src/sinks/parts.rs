@@ -2,7 +2,7 @@
 //! count when a checkpoint that names them is complete.
 
 use std::collections::BTreeMap;
-use std::fs::{File, read_dir, remove_file, rename};
+use std::fs::{File, create_dir_all, read_dir, remove_file, rename};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,10 +42,10 @@ impl Parts {
         Ok(parts)
     }
 
-    /// Where the part `name` is written.
+    /// Where the part `name` is written, which may be one of a folder below.
     pub fn hidden(&self, name: &str) -> PathBuf {
         let job = self.job.as_deref().unwrap_or("writing");
-        self.folder.join(format!(".{name}.{job}"))
+        self.folder.join(format!(".{}.{job}", name.replace('/', "!")))
     }
 
     /// The part `name` of `worker` is complete, and durable.
@@ -77,8 +77,10 @@ impl Parts {
 
     fn publish(&self, name: &str) -> Result<()> {
         let (hidden, path) = (self.hidden(name), self.folder.join(name));
+        let folder = path.parent().unwrap_or(&self.folder);
+        create_dir_all(folder).map_err(|error| failed(folder, &error))?;
         match rename(&hidden, &path) {
-            Ok(()) => sync(&self.folder),
+            Ok(()) => sync(folder),
             // It was published before.
             Err(_) if path.exists() => Ok(()),
             Err(error) => Err(failed(&path, &error)),
@@ -135,17 +137,18 @@ mod tests {
     fn a_part_appears_when_its_checkpoint_is_complete() {
         let folder = tempfile::tempdir().expect("a folder");
         let parts = parts(folder.path());
-        for (worker, name) in [(0, "a"), (1, "b")] {
+        for (worker, name) in [(0, "a"), (1, "x=1/b")] {
             std::fs::write(parts.hidden(name), name).expect("written");
             parts.complete(worker, name.to_string()).expect("noted");
         }
         assert_eq!(parts.name(0, 1).len(), 1);
         parts.completed(1).expect("published");
-        assert_eq!(seen(folder.path()), [".b.7", "a"]);
+        assert_eq!(seen(folder.path()), [".x=1!b.7", "a"]);
         assert_eq!(parts.name(0, 2).len() + parts.name(1, 2).len(), 1);
         parts.completed(2).expect("published");
         parts.completed(2).expect("once");
-        assert_eq!(seen(folder.path()), ["a", "b"]);
+        assert_eq!(seen(folder.path()), ["a", "x=1"]);
+        assert_eq!(seen(&folder.path().join("x=1")), ["b"]);
     }
 
     #[test]

@@ -61,7 +61,6 @@ def dialect(folder, rng):
     folder.expect("out.csv", out.drop(columns=bars.columns[2:]))
 
 
-CASES |= JOINS
 CASES |= {name: dialect for name in ("talib", "tradingview", "pandas")}
 
 
@@ -595,6 +594,23 @@ def sinks(folder, rng):
     folder.expect("lake.jsonl", lake)
     folder.expect("stdout.jsonl", ticks[["symbol", "price"]])
     folder.totals(rows_in=180, rows_out=7 * 180, held_back=0, dead_letters=0, skipped=0)
+
+
+@case
+def lake(folder, rng):
+    ticks = make_ticks(rng, 200)
+    # Over some days, so that there are more folders than files may be open.
+    ticks["timestamp"] = ticks.timestamp.min() + (ticks.timestamp - ticks.timestamp.min()) * 400
+    ticks["venue"] = rng.choice(["N/A", "Ä=b", "q 1%"], len(ticks))
+    folder.put("ticks.csv", csv(ticks))
+    ticks = with_places(ticks, csv(ticks)).drop(columns=["file", "at"])
+    day, hour = ticks.timestamp.dt.strftime("%Y-%m-%d"), ticks.timestamp.dt.strftime("%H")
+    for (date, hour, symbol), rows in ticks.groupby([day, hour, ticks.symbol]):
+        name = f"lake/date={date}/hour={hour}/symbol={symbol}.jsonl"
+        folder.expect(name, rows[["seq", "timestamp", "price"]])
+    for venue, name in {"N/A": "N%2FA", "Ä=b": "Ä%3Db", "q 1%": "q 1%25"}.items():
+        folder.expect(f"venues/venue={name}.jsonl", ticks.loc[ticks.venue == venue, ["seq", "venue"]])
+    folder.totals(rows_in=200, rows_out=400)
 
 
 if __name__ == "__main__":
