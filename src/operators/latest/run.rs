@@ -31,6 +31,8 @@ pub struct Latest {
     epoch: Vec<RecordBatch>,
     /// The keys that have some.
     changed: Vec<u32>,
+    /// Keys that were put back.
+    restored: Vec<u32>,
     /// When keys expire; some may have had rows since.
     expires: BTreeSet<(i64, u32)>,
     /// The watermark.
@@ -119,6 +121,7 @@ impl Latest {
             newest: ByKey::new(&edge.schema, &edge.key)?,
             epoch: Vec::new(),
             changed: Vec::new(),
+            restored: Vec::new(),
             expires: BTreeSet::new(),
             passed: i64::MIN,
             plan,
@@ -159,13 +162,14 @@ impl Operator for Latest {
     fn end_of_epoch(&mut self, out: &mut Output) -> Result<()> {
         let mut keys = std::mem::take(&mut self.changed);
         keys.extend(self.due());
-        if keys.is_empty() {
+        let mut moves = self.retold();
+        if keys.is_empty() && moves.is_empty() {
             return Ok(());
         }
         keys.sort_unstable();
         keys.dedup();
         self.newest.touch(&keys);
-        let moves = self.move_on(&keys)?;
+        moves.extend(self.move_on(&keys)?);
         self.newest.free(&keys);
         if !moves.is_empty() {
             out.rows.push(Rows { data: self.tell(&moves)?, source: self.node });
@@ -192,6 +196,7 @@ impl Operator for Latest {
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let key = self.newest.restore(key, value)?;
+        self.restored.push(key);
         let heard = self.newest.at(key).row.as_ref().map(|row| row.heard);
         heard.into_iter().for_each(|heard| self.look_at(key, heard));
         Ok(())
@@ -199,6 +204,18 @@ impl Operator for Latest {
 }
 
 impl Latest {
+    /// What was put back, once more: what was told since the checkpoint may stand downstream, and may be over before the
+    /// first epoch ends that is told of now.
+    fn retold(&mut self) -> Vec<Move> {
+        let mut moves = Vec::new();
+        for key in std::mem::take(&mut self.restored) {
+            if let Some(Told { time, row, .. }) = &self.newest.at(key).row {
+                moves.extend([DELETE, INSERT].map(|op| Move { op, time: *time, row: row.clone() }));
+            }
+        }
+        moves
+    }
+
     /// Takes a row of this epoch.
     fn take(&mut self, key: u32, next: Next) {
         let newest = self.newest.at_mut(key);

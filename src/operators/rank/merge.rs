@@ -46,6 +46,8 @@ struct Group {
     /// What may be among the first rows.
     rows: BTreeMap<Place, Rc<[u8]>>,
     changed: bool,
+    /// It was put back: what was told since the checkpoint may stand downstream, so all of it is told once more.
+    retell: bool,
 }
 
 /// The row of a group at a rank, and what becomes of it.
@@ -125,11 +127,12 @@ impl Operator for Merge {
         for number in &changed {
             let group = self.groups.at_mut(*number);
             group.changed = false;
+            let retell = std::mem::take(&mut group.retell);
             let before = moves.len();
             let now: Vec<Rc<[u8]>> = group.rows.values().take(self.limit).cloned().collect();
             for rank in 0..now.len().max(group.shown.len()) {
                 let (was, is) = (group.shown.get(rank), now.get(rank));
-                if was != is {
+                if retell || was != is {
                     let told = |op, row: &Rc<[u8]>| Move { op, rank: rank as i64 + 1, row: Rc::clone(row) };
                     moves.extend(was.map(|row| told(DELETE, row)));
                     moves.extend(is.map(|row| told(INSERT, row)));
@@ -178,6 +181,7 @@ impl Merge {
     fn go_on(&mut self) -> Result<()> {
         for number in std::mem::take(&mut self.restored) {
             self.changes(number);
+            self.groups.at_mut(number).retell = true;
             if self.op.is_none() {
                 let shown = self.groups.at(number).shown.clone();
                 let columns = self.packer.unpack(shown.iter().map(AsRef::as_ref))?;
