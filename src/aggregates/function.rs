@@ -19,6 +19,9 @@ pub enum Empty {
     Null,
 }
 
+/// A call that is typed, or what is wrong with it.
+pub type Typed = Result<Planned, String>;
+
 /// An aggregate.
 pub struct Aggregate {
     /// Its name.
@@ -30,9 +33,9 @@ pub struct Aggregate {
     /// How many numbers are written out behind its arguments.
     pub numbers: usize,
     /// Types a call with arguments of these types and these numbers behind them; else says what is wrong.
-    pub plan: fn(&[DataType], &[f64]) -> Result<Planned, String>,
+    pub plan: fn(&[DataType], &[f64]) -> Typed,
     /// The same where rows are taken back again; floats are summed as decimals with so many digits behind the point.
-    pub reversible: fn(&[DataType], &[f64], i8) -> Result<Planned, String>,
+    pub reversible: fn(&[DataType], &[f64], i8) -> Typed,
     /// What it is of no rows, carried on.
     pub empty: Empty,
 }

@@ -46,7 +46,10 @@ fn by_key<X: Value>(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Acc
 /// The rows of a group, by `y`, then by their places; with their `x`.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(bound = "X: Value, Y: Value")]
-struct Candidates<X: Value, Y: Value>(BTreeMap<(Ordered<Y>, Place), Counted<Option<X>>>);
+struct Candidates<X: Value, Y: Value>(BTreeMap<By<Y>, Counted<Option<X>>>);
+
+/// What rows are in the order of.
+type By<Y> = (Ordered<Y>, Place);
 
 impl<X: Value, Y: Value> Default for Candidates<X, Y> {
     fn default() -> Self {
@@ -65,7 +68,7 @@ impl<X: Value, Y: Value> Candidates<X, Y> {
     }
 
     /// The one with the best `y`; of several such rows, the first.
-    fn best(&self, better: Ordering) -> Option<(&(Ordered<Y>, Place), &Counted<Option<X>>)> {
+    fn best(&self, better: Ordering) -> Option<(&By<Y>, &Counted<Option<X>>)> {
         match better {
             Ordering::Less => self.0.first_key_value(),
             _ => {

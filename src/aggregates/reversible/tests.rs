@@ -126,7 +126,7 @@ fn check(case: &Case, seed: u64) {
     let is_gone: Vec<bool> = all.iter().map(|_| random.random_bool(0.5)).collect();
     // Nothing before it goes after the first part.
     let settled = 8;
-    let (mut early, mut later): (Vec<(usize, bool)>, Vec<(usize, bool)>) = (Vec::new(), Vec::new());
+    let (mut early, mut later) = (Vec::new(), Vec::new());
     for at in 0..all.len() {
         let steps = if all[at].time < settled { &mut early } else { &mut later };
         steps.push((at, false));
