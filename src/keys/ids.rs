@@ -44,6 +44,12 @@ impl KeyIds {
         id
     }
 
+    /// The number of `key`, where it has one.
+    pub fn find(&self, key: &[u8]) -> Option<u32> {
+        let hash = xxh3_64(key);
+        self.table.find(hash, |(other, id)| *other == hash && self.key(*id) == key).map(|(_, id)| *id)
+    }
+
     /// The key with the number `id`.
     pub fn key(&self, id: u32) -> &[u8] {
         let (start, end) = self.spans[id as usize];

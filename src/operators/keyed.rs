@@ -19,6 +19,7 @@ use timely::dataflow::operators::generic::operator::Operator as _;
 
 use super::exchange::{To, address};
 use super::ports::ROWS;
+use super::settings::Setter;
 use super::state::{Snapshots, StateKeeper};
 use super::watermarks::{Watermarks, origin};
 use super::{Operator, Output, Transform};
@@ -141,9 +142,11 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
     let name = node.name.clone();
     let origin = origin(node.index, stream.scope().index());
     let scope = stream.scope();
+    let worker = scope.index();
     stream.unary_frontier::<CapacityContainerBuilder<Batch>, _, _, _>(pact, &name, move |first, info| {
         let again = scope.activator_for(info.address);
         let mut snapshots = Snapshots::new(keeper);
+        let mut setter = Setter::new(node.name.clone(), worker, Arc::clone(&node.job));
         let mut epochs = Epochs::new(take);
         // All workers pass the first epoch before any row: an operator that was put back can tell the next ones in it.
         epochs.push(*first.time(), || first.clone(), Body::Empty);
@@ -158,8 +161,11 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
             input.for_each(|capability, batch| epochs.push(*capability.time(), || capability.retain(0), batch.take()));
             node.standing.note(epochs.oldest(), false);
             let mut moved = false;
-            while let Some(ready) = epochs.next(|epoch| frontier.less_than(epoch), |epoch| frontier.less_equal(epoch)) {
+            // Other workers may know before this one what holds behind the horizon.
+            let earlier = |epoch: &Epoch| frontier.less_than(epoch) || *epoch >= node.job.boundaries.horizon();
+            while let Some(ready) = epochs.next(earlier, |epoch| frontier.less_equal(epoch)) {
                 snapshots.pass(*ready.capability.time(), operator.as_mut());
+                setter.pass(*ready.capability.time(), operator.as_mut());
                 moved = true;
                 let mut session = output.session(&ready.capability);
                 for rows in node.sorted(ready.rows, &epochs.take) {
@@ -194,7 +200,9 @@ fn drive<'s, P: ParallelizationContract<Epoch, Batch>>(
                 }
             }
             let reached = frontier.frontier().first().copied().unwrap_or(Epoch::MAX);
-            snapshots.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), operator.as_mut());
+            let next = epochs.least().unwrap_or(Epoch::MAX).min(reached);
+            snapshots.pass(next, operator.as_mut());
+            setter.pass(next, operator.as_mut());
             // Nobody comes back to an operator that has ended.
             if snapshots.go_on(operator.as_mut(), reached == Epoch::MAX) {
                 again.activate();

@@ -26,6 +26,7 @@ pub mod ports;
 mod rank;
 mod replay;
 mod select;
+pub mod settings;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -35,6 +36,7 @@ mod window;
 pub use alert::FUNCTIONS as ALERT_FUNCTIONS;
 pub use calls::signature;
 pub use indicators::NULL_UNTIL_WARM;
+pub use settings::Settable;
 
 use std::sync::Arc;
 
@@ -77,6 +79,10 @@ pub trait OperatorPlan: Send + Sync {
     /// that of the rows it takes.
     fn appends_by_time(&self) -> bool {
         false
+    }
+    /// What can be set of it while its job runs, if something can.
+    fn settable(&self) -> Option<&dyn Settable> {
+        None
     }
     /// Its further outputs: the first one is port 1.
     fn ports(&self) -> Vec<Port> {
@@ -164,6 +170,10 @@ pub trait Operator {
     /// All rows of an epoch have come: what is told of once an epoch is told now. There is a first one, on every worker, before
     /// any row comes: epoch 0.
     fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+    /// Something of its node is set: what comes from now on is taken by it. Checked before.
+    fn set(&mut self, _text: &str) -> Result<()> {
         Ok(())
     }
     /// What its state is called, and the version of its format.
