@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use warp::http::Method;
 
 use super::print::{say_json, tell};
@@ -13,19 +13,20 @@ use crate::server::{ANSWER, SetRequest, SetTo};
 
 /// `tapeflow set NAME NODE`
 #[derive(Args)]
+#[command(group(ArgGroup::new("what").required(true).args(["values", "thresholds"])))]
 pub struct SetArgs {
     /// The job.
     name: String,
     /// The alert.
     node: String,
     /// Values of one key, or else of all keys that have none of their own; nothing behind the `=` takes one away.
-    #[arg(value_name = "NAME=VALUE", value_parser = value, required_unless_present = "thresholds")]
+    #[arg(value_name = "NAME=VALUE", value_parser = value)]
     values: Vec<(String, String)>,
     /// The key that they are of; once for each of its columns.
     #[arg(long, value_name = "KEY", requires = "values")]
     key: Vec<String>,
     /// A CSV file that takes the place of all thresholds of the alert.
-    #[arg(long, value_name = "FILE", conflicts_with = "values")]
+    #[arg(long, value_name = "FILE")]
     thresholds: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]

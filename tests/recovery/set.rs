@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;
 
 use super::market::{ROWS, TRADES, lines, trades};
@@ -122,6 +123,35 @@ fn a_row_is_judged_by_the_thresholds_of_its_place_whatever_is_killed() {
     cluster.process(0).ended();
     cluster.launch(0);
     check(&limits(&cluster), &[&one_of(2.0, 1.0), &one_of(4.0, 3.0), &one_of(4.0, 5.0)]);
+}
+
+#[test]
+fn a_row_is_judged_by_one_set_of_thresholds_wherever_setting_them_is_interrupted() {
+    let mut random = StdRng::seed_from_u64(34);
+    let mut cluster = start(34, 2);
+    let mut held = Vec::new();
+    for limit in 10..15 {
+        let mut command = cluster.command();
+        let at = format!("127.0.0.1:{}", cluster.http[limit % 2]);
+        command.args(["set", "market", "all", &format!("limit={limit}"), "--at", &at]);
+        let mut asking = command.spawn().expect("starts");
+        std::thread::sleep(Duration::from_millis(random.random_range(400..1500)));
+        let killed = random.random_range(0..2);
+        cluster.process(killed).signal("KILL");
+        cluster.process(killed).ended();
+        if asking.wait().expect("ends").success() {
+            held.push(limit as f64);
+        }
+        cluster.launch(killed);
+        cluster.wait_ready();
+        wait_until("it goes on", || cluster.cli(0, &["status", "market"]).code == 0);
+    }
+    let others = limits(&cluster).into_values().filter(|(symbol, _)| symbol != "S0");
+    let mut found: Vec<f64> = others.map(|(_, limit)| limit).collect();
+    found.dedup();
+    // What is not known to hold may hold.
+    assert!(found.is_sorted() && held.iter().all(|limit| found.contains(limit)), "{held:?} {found:?}");
+    assert!(!held.is_empty());
 }
 
 #[test]
