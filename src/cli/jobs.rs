@@ -99,6 +99,10 @@ pub fn status(args: &StatusArgs) -> Result<()> {
     if let Some(checkpoint) = job.checkpoint {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
+    for (node, set) in job.nodes.iter().filter_map(|node| Some((node, node.set.as_ref()?))) {
+        let since = set.since.as_ref().map_or(String::new(), |since| format!(" since {since}, epoch {}", set.epoch));
+        head.push_str(&format!("{} of {} set{since}: {} workers have them\n", set.what, node.name, set.workers));
+    }
     let what =
         ["rows in", "rows out", "held back", "late", "outside", "unmatched", "repeats", "dead letters", "skipped"];
     let mut table = plain(["node", "type"].into_iter().chain(what));

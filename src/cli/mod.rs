@@ -21,6 +21,7 @@ mod replay;
 mod rescale;
 mod run;
 mod savepoint;
+mod set;
 mod signals;
 mod submit;
 mod supervise;
@@ -133,6 +134,8 @@ enum Command {
     Stop(jobs::StopArgs),
     /// Take a savepoint of a job that goes on running: a checkpoint that is kept.
     Savepoint(savepoint::SavepointArgs),
+    /// Set other thresholds of an alert while its job runs.
+    Set(set::SetArgs),
     /// Let a cluster go on with another number of processes and workers.
     Rescale(rescale::RescaleArgs),
     /// Look at the rows that leave a node of a running job.
@@ -225,6 +228,7 @@ fn dispatch(cli: &Cli) -> Result<(), Error> {
         Command::Status(args) => jobs::status(args),
         Command::Stop(args) => jobs::stop(args),
         Command::Savepoint(args) => savepoint::savepoint(args),
+        Command::Set(args) => set::set(args),
         Command::Rescale(args) => rescale::rescale(args),
         Command::Tap(args) => tap::tap(args),
         Command::Certs(args) => certs::certs(args),

@@ -10,7 +10,7 @@ use timely::dataflow::{Scope, Stream};
 use crate::batch::{Batch, Epoch};
 use crate::runtime::Job;
 
-/// A stream without rows whose frontier is just before the horizon of `job`. It ends when no boundary is to come.
+/// A stream without rows whose frontier is just before the horizon of `job`, or at it while it is held. It ends when no boundary is to come.
 pub fn gate<'s>(scope: Scope<'s, Epoch>, job: &Arc<Job>) -> Stream<'s, Epoch, Batch> {
     let job = Arc::clone(job);
     source::<Epoch, CapacityContainerBuilder<Batch>, _, _>(scope, "Gate", move |capability, info| {
@@ -22,9 +22,9 @@ pub fn gate<'s>(scope: Scope<'s, Epoch>, job: &Arc<Job>) -> Stream<'s, Epoch, Ba
                 held = None;
             }
             if let Some(capability) = &mut held {
-                let before = boundaries.horizon() - 1;
-                if before > *capability.time() {
-                    capability.downgrade(&before);
+                let reach = boundaries.reach();
+                if reach > *capability.time() {
+                    capability.downgrade(&reach);
                 }
             }
         }

@@ -21,6 +21,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::epochs::{Epochs, Sorting, Take};
 use super::exchange::{To, address};
 use super::ports::ROWS;
+use super::settings::Setter;
 use super::state::{Snapshots, StateKeeper};
 use super::watermarks::{Watermarks, origin};
 use super::{LEFT, Operator, Output, Transform};
@@ -143,10 +144,12 @@ fn drive<'s>(
     let (output, stream) = builder.new_output();
     let mut output = OutputBuilder::<_, CapacityContainerBuilder<Batch>>::from(output);
     let scope = stream.scope();
-    let origin = origin(node.index, scope.index());
+    let worker = scope.index();
+    let origin = origin(node.index, worker);
     let again = scope.activator_for(builder.operator_info().address);
     builder.build(move |capabilities| {
         let mut snapshots = Snapshots::new(keeper);
+        let mut setter = Setter::new(node.name.clone(), worker, Arc::clone(&node.job));
         let mut epochs = Epochs::new(take);
         let mut announce = capabilities.into_iter().next();
         // All workers pass the first epoch before any row: an operator that was put back can tell the next ones in it.
@@ -165,10 +168,13 @@ fn drive<'s>(
             inputs.iter_mut().for_each(|receive| receive(&mut epochs));
             node.standing.note(epochs.oldest(), false);
             let mut moved = false;
-            let earlier = |epoch: &Epoch| frontiers.iter().any(|frontier| frontier.less_than(epoch));
+            // Other workers may know before this one what holds behind the horizon.
+            let horizon = |epoch: &Epoch| *epoch >= node.job.boundaries.horizon();
+            let earlier = |epoch: &Epoch| horizon(epoch) || frontiers.iter().any(|frontier| frontier.less_than(epoch));
             let open = |epoch: &Epoch| frontiers.iter().any(|frontier| frontier.less_equal(epoch));
             while let Some(ready) = epochs.next(earlier, open) {
                 snapshots.pass(*ready.capability.time(), operator.as_mut());
+                setter.pass(*ready.capability.time(), operator.as_mut());
                 moved = true;
                 let mut session = output.session(&ready.capability);
                 for (side, rows) in node.in_order(ready.rows, &epochs.take) {
@@ -216,7 +222,9 @@ fn drive<'s>(
             }
             let reached = frontiers.iter().filter_map(|frontier| frontier.frontier().first().copied()).min();
             let reached = reached.unwrap_or(Epoch::MAX);
-            snapshots.pass(epochs.least().unwrap_or(Epoch::MAX).min(reached), operator.as_mut());
+            let next = epochs.least().unwrap_or(Epoch::MAX).min(reached);
+            snapshots.pass(next, operator.as_mut());
+            setter.pass(next, operator.as_mut());
             // Nobody comes back to an operator that has ended.
             if snapshots.go_on(operator.as_mut(), reached == Epoch::MAX) {
                 again.activate();

@@ -29,6 +29,7 @@ pub mod ports;
 mod rank;
 mod replay;
 mod select;
+pub mod settings;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -38,6 +39,7 @@ mod window;
 pub use alert::FUNCTIONS as ALERT_FUNCTIONS;
 pub use calls::signature;
 pub use indicators::NULL_UNTIL_WARM;
+pub use settings::Settable;
 
 use std::sync::Arc;
 
@@ -104,6 +106,10 @@ pub trait OperatorPlan: Send + Sync {
     /// begins and be told where it ends.
     fn shows_lateness(&self) -> bool {
         true
+    }
+    /// What can be set of it while its job runs, if something can.
+    fn settable(&self) -> Option<&dyn Settable> {
+        None
     }
     /// Its further outputs: the first one is port 1.
     fn ports(&self) -> Vec<Port> {
@@ -197,6 +203,10 @@ pub trait Operator {
     /// All rows of an epoch have come: what is told of once an epoch is told now. There is a first one, on every worker, before
     /// any row comes: epoch 0.
     fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+    /// Something of its node is set: what comes from now on is taken by it. Checked before.
+    fn set(&mut self, _text: &str) -> Result<()> {
         Ok(())
     }
     /// What its state is called, and the version of its format.

@@ -23,7 +23,7 @@ pub struct Begin {
 /// Makes a checkpoint of what all processes know: the first one of a job that begins in epoch `start`. One that goes on needs
 /// none, unless it begins elsewhere than its last checkpoint says.
 pub async fn write_down(kept: &Kept, start: Epoch, begins: Vec<Begin>) -> Result<()> {
-    let mut nodes: BTreeMap<String, NodeState> = BTreeMap::new();
+    let (mut nodes, mut in_force): (BTreeMap<String, NodeState>, _) = (BTreeMap::new(), BTreeMap::new());
     if let Some(resumed) = &kept.resumed {
         let knows = |node: &str, entry: &Entry| {
             let is_it = |known: (&[u8], &[u8])| known.0 == entry.key && Some(known.1) == entry.value.as_deref();
@@ -33,6 +33,7 @@ pub async fn write_down(kept: &Kept, start: Epoch, begins: Vec<Begin>) -> Result
             return Ok(());
         }
         nodes.clone_from(&resumed.manifest.nodes);
+        in_force.clone_from(&resumed.manifest.in_force);
     }
     let mut together: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
     for Begin { node, entries } in begins {
@@ -46,6 +47,6 @@ pub async fn write_down(kept: &Kept, start: Epoch, begins: Vec<Begin>) -> Result
         let state = NodeState { kind: POSITIONS.to_string(), version: POSITIONS_VERSION, files: vec![file] };
         nodes.insert(node, state);
     }
-    let manifest = kept.settings.manifest(number, start, false, nodes);
+    let manifest = kept.settings.manifest(number, start, false, nodes, in_force);
     kept.checkpointing.checkpoints.commit(&manifest).await
 }

@@ -39,11 +39,15 @@ pub struct Move {
     pub full: bool,
     /// Nothing is read behind that boundary: the job is asked to end there.
     pub last: bool,
+    /// The horizon stays for now, and sources come up to it and wait: what is decided there holds for all that follows.
+    pub holds: bool,
 }
 
 /// The horizon and the boundaries of one job in one process.
 pub struct Boundaries {
     horizon: AtomicU64,
+    /// The last epoch that a source may come to: the one before the horizon or, while it is held, the horizon.
+    reach: AtomicU64,
     /// From where on a source asks for more.
     soft: AtomicU64,
     wanted: AtomicU64,
@@ -71,6 +75,7 @@ impl Boundaries {
     pub fn up_to(horizon: Epoch, number: u64) -> Self {
         Boundaries {
             horizon: AtomicU64::new(horizon),
+            reach: AtomicU64::new(horizon - 1),
             soft: AtomicU64::new(horizon),
             wanted: AtomicU64::new(0),
             newest: AtomicU64::new(number),
@@ -87,6 +92,11 @@ impl Boundaries {
     /// The first epoch that may not be opened.
     pub fn horizon(&self) -> Epoch {
         self.horizon.load(Ordering::Acquire)
+    }
+
+    /// The last epoch that a source may come to. It opens none at the horizon, also where it may come there.
+    pub fn reach(&self) -> Epoch {
+        self.reach.load(Ordering::Acquire)
     }
 
     /// Takes a move.
@@ -109,6 +119,8 @@ impl Boundaries {
         }
         self.soft.store(horizon + step.until.saturating_sub(horizon) / 2, Ordering::Release);
         self.horizon.fetch_max(step.until, Ordering::AcqRel);
+        // Behind the horizon: who may come further sees the boundary that lies there, and the new horizon.
+        self.reach.fetch_max(if step.holds { horizon } else { step.until - 1 }, Ordering::AcqRel);
     }
 
     /// A source is about to open `epoch`; whether it may.
@@ -168,7 +180,7 @@ mod tests {
     use super::*;
 
     fn step(turn: u64, until: Epoch, checkpoint: Option<u64>) -> Move {
-        Move { turn, until, checkpoint, full: false, last: false }
+        Move { turn, until, checkpoint, full: false, last: false, holds: false }
     }
 
     #[test]
@@ -198,9 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn sources_come_up_to_a_horizon_that_is_held_and_open_nothing_there() {
+        let boundaries = Boundaries::up_to(100, 0);
+        assert_eq!(boundaries.reach(), 99);
+        boundaries.take(Move { holds: true, ..step(1, 100, Some(1)) });
+        assert_eq!((boundaries.reach(), boundaries.horizon(), boundaries.may_open(100)), (100, 100, false));
+        assert_eq!(boundaries.after(0), Some(Boundary { number: 1, epoch: 100, full: false }));
+        assert_eq!(boundaries.wanted(), Some(100));
+        boundaries.take(step(2, 200, None));
+        assert_eq!((boundaries.reach(), boundaries.may_open(100)), (199, true));
+    }
+
+    #[test]
     fn it_is_settled_when_the_last_checkpoint_is_complete() {
         let boundaries = Boundaries::up_to(100, 3);
-        boundaries.take(Move { turn: 1, until: 100, checkpoint: Some(4), full: true, last: true });
+        boundaries.take(Move { full: true, last: true, ..step(1, 100, Some(4)) });
         assert_eq!(boundaries.last(), Some(Boundary { number: 4, epoch: 100, full: true }));
         assert!(!boundaries.settled());
         boundaries.completed(4);

@@ -11,6 +11,7 @@ use super::idle::Idle;
 use super::{Decision, Part};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
+use crate::state::Setting;
 
 /// Commands that wait for the first worker.
 const WAITING: usize = 1024;
@@ -36,6 +37,13 @@ pub enum Command {
     Savepoint {
         /// The job.
         id: String,
+    },
+    /// Something of a node is set.
+    Set {
+        /// The job.
+        id: String,
+        /// What is set.
+        setting: Setting,
     },
     /// A decision of the leader of a job.
     Decided {

@@ -62,6 +62,7 @@ pub fn drive(worker: &mut Worker, process: &Arc<Process>, began: Instant) {
                     stop(process, &id, failure);
                 }
                 Command::Savepoint { id } => installed.save(&id),
+                Command::Set { id, setting } => installed.set(&id, setting),
                 Command::Decided { id, decision } => installed.take_decision(&id, decision),
                 Command::Written { id, part } => installed.take_part(&id, part),
                 Command::Idle { id, idle } => installed.take_idle(&id, idle),

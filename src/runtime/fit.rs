@@ -5,7 +5,7 @@ use crate::operators::order::OrderPlan;
 use crate::operators::{BuildContext, Built};
 use crate::sources::shape::ShapePlan;
 use crate::spec::{Plan, PlannedNode, Role};
-use crate::state::{Manifest, NodeState};
+use crate::state::{Manifest, NodeState, Setting};
 
 /// What the name of a source ends in under which it keeps the rows that it puts in order,
 pub const ORDER: &str = "order";
@@ -51,6 +51,7 @@ pub fn fit(mut manifest: Manifest, plan: &Plan, forget: &[String]) -> Result<Man
         let left = gone.contains(&owner) || changed.contains(&owner);
         !left && (told(name) || note(&owner, state_fits(plan, name, state)))
     });
+    manifest.in_force.retain(|name, setting| note(name, setting_fits(plan, name, setting)));
     if wrong.is_empty() {
         return Ok(manifest);
     }
@@ -72,6 +73,15 @@ fn node<'p>(plan: &'p Plan, name: &str) -> Option<&'p PlannedNode> {
 /// The node that keeps state under `name`, and which part of it does: names of nodes have no point.
 fn owner(name: &str) -> (&str, &str) {
     name.split_once('.').unwrap_or((name, ""))
+}
+
+/// Whether what was set of a node can be set of it now.
+fn setting_fits(plan: &Plan, name: &str, setting: &Setting) -> Result<(), String> {
+    let Some(settable) = node(plan, name).and_then(PlannedNode::settable) else {
+        return Err("had something set there that it does not have now".to_string());
+    };
+    let unfit = |wrong| format!("had {} set there that do not fit any more{wrong}", settable.name());
+    settable.check(&setting.text).map_err(unfit)
 }
 
 /// Whether the plan has a use for the state that is kept under `name`.

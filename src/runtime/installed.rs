@@ -6,6 +6,7 @@ use timely::worker::Worker;
 
 use super::idle::Idle;
 use super::{Decision, Job, Leader, Part, Prepared, Rendered, render};
+use crate::state::Setting;
 
 /// The jobs that a worker runs.
 #[derive(Default)]
@@ -85,6 +86,16 @@ impl Installed {
     /// Lets the leader of a job take a savepoint, if it is here.
     pub fn save(&mut self, id: &str) {
         self.leader(id).into_iter().for_each(Leader::save);
+    }
+
+    /// Has the leader of a job set something, if it is here; where nothing is kept of the job, it is set at once.
+    pub fn set(&mut self, id: &str, setting: Setting) {
+        let Some(dataflow) = self.list.iter_mut().find(|dataflow| dataflow.id == id) else { return };
+        match &mut dataflow.leader {
+            Some(leader) => leader.set(setting),
+            None if dataflow.prepared.kept.is_none() => dataflow.prepared.job.set(setting),
+            None => {}
+        }
     }
 
     fn leader(&mut self, id: &str) -> Option<&mut Leader> {

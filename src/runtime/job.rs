@@ -11,11 +11,13 @@ use timely::scheduling::SyncActivator;
 use super::boundaries::{Boundaries, Move};
 use super::epochs;
 use super::idle::{Idle, IdlePartitions};
+use super::in_force::InForce;
 use super::standing::Standing;
 use super::tap::Tap;
 use crate::batch::Epoch;
 use crate::error::Error;
 use crate::metrics::Meter;
+use crate::state::Setting;
 
 /// How far a job is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub struct Job {
     crew: Mutex<Crew>,
     /// Its partitions that are idle.
     pub idle: IdlePartitions,
+    /// What was set of its nodes.
+    pub in_force: InForce,
 }
 
 /// The workers of this process that run the job.
@@ -80,11 +84,11 @@ struct Crew {
 impl Job {
     /// A job that runs, without checkpoints.
     pub fn new(name: &str) -> Arc<Job> {
-        Job::within(name, Boundaries::none())
+        Job::within(name, Boundaries::none(), InForce::default())
     }
 
-    /// A job that runs within `boundaries`.
-    pub fn within(name: &str, boundaries: Boundaries) -> Arc<Job> {
+    /// A job that runs within `boundaries`, with what was set of its nodes before.
+    pub fn within(name: &str, boundaries: Boundaries, in_force: InForce) -> Arc<Job> {
         Arc::new(Job {
             name: name.to_string(),
             boundaries,
@@ -102,6 +106,7 @@ impl Job {
             standing: Mutex::default(),
             crew: Mutex::default(),
             idle: IdlePartitions::default(),
+            in_force,
         })
     }
 
@@ -139,6 +144,12 @@ impl Job {
     /// It is written down how far these partitions are given up.
     pub fn take_idle(&self, idle: Vec<Idle>) {
         self.idle.written(idle);
+        self.wake();
+    }
+
+    /// Something of a node is set.
+    pub fn set(&self, setting: Setting) {
+        self.in_force.take(setting);
         self.wake();
     }
 

@@ -1,7 +1,7 @@
 //! Leads a job that has checkpoints, on the first worker of the first process: moves its horizon, begins checkpoints, and
 //! writes their manifest when all parts are there and all sinks have what came before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
-use super::epochs::EpochClock;
+use super::epochs::{self, EpochClock};
 use super::idle::Idle;
 use super::notes::Notes;
 use super::settings::Settings;
@@ -19,7 +19,7 @@ use crate::batch::Epoch;
 use crate::error::Result;
 use crate::metrics;
 use crate::sabotage::breaks;
-use crate::state::Manifest;
+use crate::state::{Manifest, Setting};
 
 /// How far the horizon is ahead of the clock at most.
 pub const AHEAD: Duration = Duration::from_secs(1);
@@ -39,6 +39,8 @@ pub enum Decision {
         number: u64,
         /// Whether it is a savepoint.
         savepoint: bool,
+        /// What takes effect with it, from its boundary on.
+        setting: Option<Setting>,
     },
 }
 
@@ -47,7 +49,8 @@ impl Decision {
     pub fn take(self, job: &Job) {
         match self {
             Decision::Move(step) => job.take(step),
-            Decision::Complete { number, savepoint } => {
+            Decision::Complete { number, savepoint, setting } => {
+                setting.into_iter().for_each(|setting| job.set(setting));
                 job.boundaries.completed(number);
                 job.kept(number, savepoint);
             }
@@ -80,6 +83,8 @@ pub struct Leader {
     open: Option<Open>,
     /// The next checkpoint is to be a savepoint, and soon.
     savepoint: bool,
+    /// What is to be set.
+    asked: VecDeque<Setting>,
 }
 
 /// A checkpoint that is not complete yet.
@@ -95,6 +100,8 @@ struct Open {
     full: bool,
     last: bool,
     savepoint: bool,
+    /// What takes effect with it: until it is complete nothing is read behind its boundary.
+    setting: Option<Setting>,
 }
 
 impl Leader {
@@ -124,12 +131,18 @@ impl Leader {
             begun: Instant::now(),
             open: None,
             savepoint: false,
+            asked: VecDeque::new(),
         }
     }
 
     /// The next checkpoint is to be a savepoint; it begins as soon as it can.
     pub fn save(&mut self) {
         self.savepoint = true;
+    }
+
+    /// Something is to be set: it takes effect with the next checkpoint that can begin.
+    pub fn set(&mut self, setting: Setting) {
+        self.asked.push_back(setting);
     }
 
     /// Whether the job needs no leader any more.
@@ -165,12 +178,17 @@ impl Leader {
     }
 
     fn step(&mut self) -> Option<Move> {
-        if self.job.boundaries.last().is_some() || self.last_is_open() {
+        if self.job.boundaries.last().is_some() || self.last_is_open() || self.is_held() {
             return None;
         }
         if self.job.draining() || frontier(&self.sources) == Epoch::MAX {
             // Asked to end, or all sources have: a last checkpoint holds what there is.
             return self.is_free().then(|| self.make(self.horizon, true));
+        }
+        if self.is_free()
+            && let Some(setting) = self.asked.pop_front()
+        {
+            return Some(self.hold(setting));
         }
         let until = if self.job.is_cut_by_clock() { self.by_the_clock() } else { self.by_demand() };
         // Where the bound does not move, the horizon comes to it and waits.
@@ -185,6 +203,11 @@ impl Leader {
 
     fn last_is_open(&self) -> bool {
         self.open.as_ref().is_some_and(|open| open.last)
+    }
+
+    /// Whether nothing is read behind the open checkpoint until it is complete.
+    fn is_held(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.setting.is_some())
     }
 
     fn by_the_clock(&mut self) -> Option<Epoch> {
@@ -211,11 +234,21 @@ impl Leader {
         self.turn += 1;
         let due = self.is_free() && (self.savepoint || self.begun.elapsed() >= self.settings.every);
         let full = (due || last) && self.chains.are_long(self.settings.workers);
-        let checkpoint = (due || last).then(|| self.begin(full, last));
-        Move { turn: self.turn, until, checkpoint, full, last }
+        let checkpoint = (due || last).then(|| self.begin(full, last, None));
+        Move { turn: self.turn, until, checkpoint, full, last, holds: false }
     }
 
-    fn begin(&mut self, full: bool, last: bool) -> u64 {
+    /// A checkpoint with which `setting` takes effect. Everything waits at its boundary until it is complete: so whoever goes
+    /// on from an earlier one finds nothing that was made by it, and whoever goes on from this one nothing that was not.
+    fn hold(&mut self, setting: Setting) -> Move {
+        self.turn += 1;
+        let full = self.chains.are_long(self.settings.workers);
+        let setting = Setting { epoch: self.horizon, ..setting };
+        let checkpoint = Some(self.begin(full, false, Some(setting)));
+        Move { turn: self.turn, until: self.horizon, checkpoint, full, last: false, holds: true }
+    }
+
+    fn begin(&mut self, full: bool, last: bool, setting: Option<Setting>) -> u64 {
         self.number += 1;
         self.begun = Instant::now();
         self.open = Some(Open {
@@ -228,6 +261,7 @@ impl Leader {
             full,
             last,
             savepoint: std::mem::take(&mut self.savepoint) || (last && self.job.saves_last()),
+            setting,
         });
         self.number
     }
@@ -243,9 +277,16 @@ impl Leader {
                     let kind = if open.full { "full " } else { "" };
                     tracing::debug!(job = self.job.name, "{kind}checkpoint {number}: {bytes} bytes, {took:.0?}");
                     metrics::checkpoint(&self.job.name, bytes, took);
-                    let savepoint = open.savepoint;
+                    let (savepoint, setting) = (open.savepoint, open.setting.take());
                     self.open = None;
-                    Some(Decision::Complete { number, savepoint })
+                    if let Some(Setting { node, epoch, .. }) = &setting {
+                        let since = epochs::rfc3339(*epoch);
+                        tracing::info!(
+                            "job `{}`: what was set of `{node}` holds from epoch {epoch} on ({since})",
+                            self.job.name
+                        );
+                    }
+                    Some(Decision::Complete { number, savepoint, setting })
                 }
                 Ok(Err(error)) => {
                     self.job.fail(error);
@@ -261,20 +302,22 @@ impl Leader {
         if open.parts.len() < self.settings.processes || (durable < open.boundary && !breaks("manifest")) {
             return None;
         }
-        let Open { boundary, number, savepoint, .. } = *open;
+        let (boundary, number, savepoint, setting) = (open.boundary, open.number, open.savepoint, open.setting.clone());
         let parts = std::mem::take(&mut open.parts);
         let files: Vec<_> = parts.into_values().flat_map(|part| part.files).collect();
         open.bytes = files.iter().map(|written| written.file.size).sum();
         self.chains.add(files, open.full);
-        let written = self.write(self.manifest(number, boundary, savepoint));
+        let written = self.write(self.manifest(number, boundary, savepoint, setting));
         if let Some(open) = &mut self.open {
             open.written = Some(written);
         }
         None
     }
 
-    fn manifest(&self, number: u64, boundary: Epoch, savepoint: bool) -> Manifest {
-        self.settings.manifest(number, boundary, savepoint, self.chains.files().clone())
+    fn manifest(&self, number: u64, boundary: Epoch, savepoint: bool, setting: Option<Setting>) -> Manifest {
+        let mut in_force = self.job.in_force.all();
+        in_force.extend(setting.map(|setting| (setting.node.clone(), setting)));
+        self.settings.manifest(number, boundary, savepoint, self.chains.files().clone(), in_force)
     }
 
     fn write(&self, manifest: Manifest) -> Receiver<Result<()>> {

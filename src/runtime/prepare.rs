@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::boundaries::Boundaries;
 use super::idle::Idle;
 use super::settings::Settings;
-use super::{Begin, Checkpointing, Decision, GoOn, Job, Lease, Recovery, Resumed, epochs, write_down};
+use super::{Begin, Checkpointing, Decision, GoOn, InForce, Job, Lease, Recovery, Resumed, epochs, write_down};
 use crate::batch::Epoch;
 use crate::error::{Error, Result};
 use crate::metrics::Meter;
@@ -171,7 +171,8 @@ impl Prepared {
         let origin = resumed.as_ref().map_or(self.start, |resumed| resumed.origin(self.start));
         let name = self.plan.job.name.clone();
         let first = number + 1;
-        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, first));
+        let in_force = resumed.as_ref().map(|resumed| InForce::of(&resumed.manifest.in_force)).unwrap_or_default();
+        let job = Job::within(&name, Boundaries::up_to(self.start + FIRST_EPOCHS, first), in_force);
         if let Some(resumed) = &resumed {
             job.kept(resumed.manifest.number, false);
         }

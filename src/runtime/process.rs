@@ -10,10 +10,12 @@ use super::hosts::Host;
 use super::links::Links;
 use super::size::Size;
 use super::{
-    Begin, Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, StateStore, Submission, blocking, epochs,
+    Begin, Command, Commands, Jobs, Keeping, Known, KnownJob, LOOK, Prepare, State, StateStore, Submission, blocking,
+    epochs,
 };
 use crate::error::{Error, Result};
 use crate::spec::Plan;
+use crate::state::Setting;
 
 /// A worker that has not come round for so long is stuck.
 const STALLED: Duration = Duration::from_secs(10);
@@ -218,6 +220,18 @@ impl Process {
         has_state(&known)?;
         self.commands.push(Command::Savepoint { id: known.id.clone() })?;
         Ok(known)
+    }
+
+    /// Has something of a node of the job `known` set, in all processes.
+    pub fn set(&self, known: &Known, setting: Setting) -> Result<()> {
+        let name = &known.job.name;
+        if self.alone {
+            return Err(Error::Job(format!("`{name}` runs alone: what holds for it stands in its files")));
+        }
+        if known.job.state() != State::Running {
+            return Err(Error::Job(format!("`{name}` is {}: nothing of it can be set", known.job.state())));
+        }
+        self.commands.push(Command::Set { id: known.id.clone(), setting })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::epochs;
 use crate::batch::Epoch;
-use crate::state::{FORMAT, Manifest, NodeState, SourceAt};
+use crate::state::{FORMAT, Manifest, NodeState, Setting, SourceAt};
 
 /// What the leader of a job has to know of it.
 #[derive(Clone)]
@@ -40,13 +40,14 @@ impl Settings {
         self.sources.get(source).map_or(self.origin, |at| at.origin)
     }
 
-    /// The manifest of a checkpoint of these nodes.
+    /// The manifest of a checkpoint of these nodes, and what was set of them.
     pub fn manifest(
         &self,
         number: u64,
         boundary: Epoch,
         savepoint: bool,
         nodes: BTreeMap<String, NodeState>,
+        in_force: BTreeMap<String, Setting>,
     ) -> Manifest {
         Manifest {
             format: FORMAT,
@@ -63,6 +64,7 @@ impl Settings {
             savepoint,
             sources: self.sources.clone(),
             sinks: self.sinks.clone(),
+            in_force,
         }
     }
 }

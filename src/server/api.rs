@@ -95,6 +95,36 @@ pub struct Savepoint {
     pub savepoint: u64,
 }
 
+/// `PATCH /api/v1/jobs/NAME/nodes/NODE/thresholds`: values of one key.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetRequest {
+    /// The parts of the key, in the order of its columns; none for all keys that have no values of their own.
+    #[serde(default)]
+    pub key: Vec<String>,
+    /// Names and values, as they would stand in the file.
+    pub values: Vec<(String, String)>,
+}
+
+/// The answer to it, and to `PUT`.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SetTo {
+    /// The name of the job.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// The node.
+    pub node: String,
+    /// What was set: `thresholds`.
+    pub what: String,
+    /// The first epoch that it holds for; 0 where nothing is kept of the job.
+    pub epoch: u64,
+    /// Since when that is (RFC 3339).
+    pub since: String,
+    /// Whether it is kept with the state of the job.
+    pub kept: bool,
+}
+
 /// `POST /api/v1/cluster/size`: what is not given stays as it is.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -203,4 +233,21 @@ pub struct NodeReport {
     pub dead_letters: u64,
     /// Records that were skipped.
     pub skipped: u64,
+    /// What was set of it while the job ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub set: Option<SetReport>,
+}
+
+/// What was set of a node while its job ran.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SetReport {
+    /// What was set: `thresholds`.
+    pub what: String,
+    /// The first epoch that it holds for; 0 where nothing is kept of the job.
+    pub epoch: u64,
+    /// Since when that is (RFC 3339), where something is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// How many workers have it.
+    pub workers: usize,
 }

@@ -57,7 +57,22 @@ impl Client {
         body: Option<&B>,
         patience: Duration,
     ) -> Result<T> {
-        let request = self.request(method, path, body).timeout(patience);
+        self.ask(self.request(method, path, body).timeout(patience)).await
+    }
+
+    /// Puts a text of this content type at `path`, and reads the answer.
+    pub async fn put_text<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        kind: &str,
+        text: String,
+        patience: Duration,
+    ) -> Result<T> {
+        let request = self.request::<()>(Method::PUT, path, None).header("content-type", kind).body(text);
+        self.ask(request.timeout(patience)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T> {
         let response = self.checked(request.send().await.map_err(|error| self.cannot(&error))?).await?;
         let bytes = response.bytes().await.map_err(|error| self.cannot(&error))?;
         let no = |error| Error::connect(format!("{} gave an answer that is not understood: {error}", self.address));

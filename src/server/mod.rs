@@ -17,6 +17,7 @@ mod restarts;
 mod routes;
 mod saved;
 mod savepoint;
+mod set;
 mod submit;
 
 use std::sync::Arc;
@@ -25,7 +26,8 @@ use tokio::net::TcpListener;
 
 pub use access::{Access, Role};
 pub use api::{
-    FromJob, JobReport, Jobs, Mode, NodeReport, RescaleRequest, Rescaled, Savepoint, SubmitRequest, Submitted,
+    FromJob, JobReport, Jobs, Mode, NodeReport, RescaleRequest, Rescaled, Savepoint, SetRequest, SetTo, SubmitRequest,
+    Submitted,
 };
 pub use client::Client;
 pub use problem::Problem;

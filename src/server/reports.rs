@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, SecondsFormat};
 
-use super::api::{JobReport, Jobs, NodeReport};
+use super::api::{JobReport, Jobs, NodeReport, SetReport};
 use super::{App, Problem};
 use crate::batch::Epoch;
 use crate::metrics::Meter;
 use crate::runtime::{Known, Process, State, no_such_job};
+use crate::spec::PlannedNode;
 use warp::http::StatusCode;
 
 /// The jobs, as this process sees them.
@@ -60,6 +61,7 @@ fn report(known: &Known, restarts: u32) -> JobReport {
                 repeats: sum(|meter| meter.repeats.get()),
                 dead_letters: sum(|meter| meter.dead_letters.get()),
                 skipped: sum(|meter| meter.skipped.get()),
+                set: set(known, node),
             }
         })
         .collect();
@@ -79,6 +81,13 @@ fn report(known: &Known, restarts: u32) -> JobReport {
         rows_out: left("sink"),
         nodes,
     }
+}
+
+/// What was set of a node, as far as this process knows.
+fn set(known: &Known, node: &PlannedNode) -> Option<SetReport> {
+    let (what, setting) = (node.settable()?.name().to_string(), known.job.in_force.get(&node.name)?);
+    let (epoch, workers) = (setting.epoch, known.job.in_force.workers(&node.name));
+    Some(SetReport { what, epoch, since: (epoch > 0).then(|| time(epoch)), workers })
 }
 
 /// Adds what another process knows of the same job.
@@ -102,6 +111,11 @@ fn merge(job: &mut JobReport, other: &JobReport) {
         node.repeats += other.repeats;
         node.dead_letters += other.dead_letters;
         node.skipped += other.skipped;
+        match (&mut node.set, &other.set) {
+            (Some(set), Some(other)) if set.epoch == other.epoch => set.workers += other.workers,
+            (set, Some(other)) if set.as_ref().is_none_or(|set| set.epoch < other.epoch) => *set = Some(other.clone()),
+            _ => {}
+        }
     }
 }
 

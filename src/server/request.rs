@@ -94,14 +94,31 @@ impl Request {
         &self,
         body: impl Stream<Item = Result<impl Buf, warp::Error>> + Unpin,
     ) -> Result<T, Problem> {
-        // Pages of other sites cannot send this type unasked.
-        if !self.header("content-type").is_some_and(|kind| kind.starts_with("application/json")) {
-            let error = Error::Usage("the body is to be application/json".to_string());
+        let bytes = self.bytes("application/json", body).await?;
+        serde_json::from_slice(&bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+    }
+
+    /// Reads the body as CSV.
+    pub async fn csv(
+        &self,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>> + Unpin,
+    ) -> Result<String, Problem> {
+        let bytes = self.bytes("text/csv", body).await?;
+        String::from_utf8(bytes.into()).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+    }
+
+    /// The body, which is of this type: pages of other sites cannot send it unasked.
+    async fn bytes(
+        &self,
+        kind: &str,
+        body: impl Stream<Item = Result<impl Buf, warp::Error>> + Unpin,
+    ) -> Result<Bytes, Problem> {
+        if !self.header("content-type").is_some_and(|given| given.starts_with(kind)) {
+            let error = Error::Usage(format!("the body is to be {kind}"));
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, &error));
         }
         let arrived = tokio::time::timeout(ARRIVAL, whole(body)).await;
-        let bytes = arrived.map_err(|_| Error::TimedOut("the body did not arrive in time".to_string()))??;
-        serde_json::from_slice(&bytes).map_err(|error| Problem::bad_request(format!("the body: {error}")))
+        arrived.map_err(|_| Error::TimedOut("the body did not arrive in time".to_string()))?
     }
 }
 

@@ -12,6 +12,7 @@
 //! | POST | `/api/v1/cluster/size` | another number of processes and workers |
 //! | GET | `/api/v1/jobs/NAME/graph?format=` | `json`, `text`, `mermaid` or `dot` |
 //! | GET | `/api/v1/jobs/NAME/nodes/NODE/tap?limit=` | rows as they leave the node, a JSON object a line |
+//! | GET, PUT, PATCH | `/api/v1/jobs/NAME/nodes/NODE/thresholds` | of an alert, as CSV; values of one key as JSON |
 //!
 //! Who may only look (see [`Role`]) may GET; all else is for who may change.
 //!
@@ -31,7 +32,7 @@ use warp::reply::{Reply, Response, json as as_json, with_header, with_status};
 
 use super::request::{Request, any};
 use super::{
-    App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, saved, savepoint, submit,
+    App, Problem, RescaleRequest, Role, SubmitRequest, health, live, reports, rescale, saved, savepoint, set, submit,
 };
 use crate::error::Error;
 use crate::runtime::{Known, Submission, no_such_job};
@@ -97,6 +98,16 @@ async fn answer(
         (&Method::GET, ["api", "v1", "jobs", name, "graph"]) => graph(&known(app, name)?, request),
         (&Method::GET, ["api", "v1", "jobs", name, "nodes", node, "tap"]) => {
             live::everywhere(app, &known(app, name)?, node, request.query("limit"))
+        }
+        (method, ["api", "v1", "jobs", name, "nodes", node, what @ "thresholds"]) => {
+            only(request, &[Method::GET, Method::PUT, Method::PATCH])?;
+            let known = known(app, name)?;
+            let set = match *method {
+                Method::GET => return Ok(set::get(&known, node, what)?),
+                Method::PUT => set::put(app, known, node, what, request.csv(body).await?).await?,
+                _ => set::patch(app, known, node, what, request.body(body).await?).await?,
+            };
+            Ok(as_json(&set).into_response())
         }
         (&Method::POST, ["api", "v1", "cluster", "size"]) => {
             let rescaled = rescale::rescale(app, request.body::<RescaleRequest>(body).await?).await?;

@@ -124,7 +124,7 @@ impl Feeding {
         let mut uncut = Some(*capability.time());
         if self.reader.cut() == Cut::Clock {
             let epoch = self.clock.now();
-            let last = self.feed.node.job.boundaries.horizon() - 1;
+            let last = self.feed.node.job.boundaries.reach();
             uncut = None;
             // At the horizon, what comes still belongs before it; when it moves, the source is woken.
             self.advance(epoch.min(last));
@@ -146,12 +146,23 @@ impl Feeding {
             self.feed.node.meter.back_pressure.inc_by(since.elapsed().as_millis() as u64);
             self.feed.node.standing.note(None, true);
         }
+        if self.is_held() {
+            return;
+        }
         for _ in 0..BATCHES_A_TURN {
             if !self.step(&mut send) {
                 return;
             }
         }
         self.activator.activate();
+    }
+
+    /// Whether the clock has come to a horizon that is held: what is read there would belong behind it. When it moves, the
+    /// source is woken.
+    fn is_held(&self) -> bool {
+        let horizon = self.feed.node.job.boundaries.horizon();
+        self.reader.cut() == Cut::Clock
+            && self.capability.as_ref().is_some_and(|capability| *capability.time() >= horizon)
     }
 
     /// Moves on to `epoch`, where it is a later one.
@@ -216,7 +227,7 @@ impl Feeding {
             if !self.feed.node.job.boundaries.may_open(epoch) {
                 self.ahead = Some((read, letters));
                 // Nothing comes before the horizon any more: boundaries up to there need not wait until it moves.
-                let last = self.feed.node.job.boundaries.horizon() - 1;
+                let last = self.feed.node.job.boundaries.reach();
                 self.advance(epoch.min(last));
                 self.end_at_the_last_boundary();
                 return false;

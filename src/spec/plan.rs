@@ -10,8 +10,8 @@ use super::mistakes::{At, Findings, Mistakes, Span, did_you_mean};
 use super::read::{Body, Files, JobSpec, NodeSpec, RoleSpec, Spec};
 use crate::error::{Error, Result};
 use crate::formats::type_name;
-use crate::operators::OperatorPlan;
 use crate::operators::ports::ROWS;
+use crate::operators::{OperatorPlan, Settable};
 use crate::sinks::SinkPlan;
 use crate::sources::shape::OnError;
 use crate::sources::{SEQ, SourcePlan, letters};
@@ -247,6 +247,11 @@ fn node_of(output: &str) -> &str {
 }
 
 impl PlannedNode {
+    /// What can be set of it while its job runs, if something can.
+    pub fn settable(&self) -> Option<&dyn Settable> {
+        if let Role::Operator(operator) = &self.role { operator.settable() } else { None }
+    }
+
     /// What comes out by a port.
     fn output(&self, port: usize) -> &Edge {
         port.checked_sub(1).map_or(&self.edge, |further| &self.ports[further].edge)

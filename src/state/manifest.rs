@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::Setting;
 use super::envelope::{unwrap, wrap};
 use crate::error::Result;
 
@@ -45,6 +46,9 @@ pub struct Manifest {
     /// The sinks, by their names: what kind of node each is.
     #[serde(default)]
     pub sinks: BTreeMap<String, String>,
+    /// What was set of nodes while the job ran, by their names: in force from the boundary on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_force: BTreeMap<String, Setting>,
 }
 
 /// What is known of a source beside where its partitions stand.

@@ -6,6 +6,7 @@
 //! - [`Checkpoints`]: those of one job: written, found, verified, loaded, folded, pruned;
 //! - [`Generation`]: which incarnation of the cluster may write;
 //! - [`Journal`]: what the world decided, and the epoch in which it takes effect;
+//! - [`Setting`]: what was set of a node while its job runs; a checkpoint holds what is in force;
 //! - [`SavedJobs`]: what was submitted, so that the next generation can install it again.
 //!
 //! What lies in a store:
@@ -42,6 +43,7 @@ mod place;
 mod prune;
 mod remote;
 mod resume;
+mod setting;
 mod snapshot;
 mod stamps;
 mod store;
@@ -61,6 +63,7 @@ pub use place::shown;
 pub use prune::Pruned;
 pub use remote::environment;
 pub use resume::Resume;
+pub use setting::Setting;
 pub use snapshot::{Entry, Snapshot};
 pub use stamps::Stamps;
 pub use store::{Store, Stored};

@@ -14,6 +14,7 @@ pub mod market;
 mod rescale;
 mod restarts;
 mod savepoints;
+mod set;
 pub mod tables;
 pub mod windows;
 

@@ -14,5 +14,6 @@ mod late;
 mod options;
 mod recovery;
 pub mod secrets;
+mod set;
 mod topics;
 mod validate;

@@ -7,6 +7,7 @@
 
 mod expressions;
 mod run;
+mod set;
 mod standing;
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::calls::read_compat;
 use super::replay::Replay;
-use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
+use super::{BuildContext, Built, OperatorPlan, OperatorSpec, Settable};
 use crate::error::Result;
 use crate::indicators::Compat;
 use crate::sources::TIME;
@@ -204,6 +205,10 @@ impl OperatorPlan for Planned {
             EdgeKind::Append => Box::new(alert),
             EdgeKind::Changes => Box::new(Replay::new(alert, input, output)?),
         }))
+    }
+
+    fn settable(&self) -> Option<&dyn Settable> {
+        (!self.0.thresholds.names.is_empty()).then_some(&*self.0 as &dyn Settable)
     }
 
     fn ports(&self) -> Vec<Port> {

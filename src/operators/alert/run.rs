@@ -68,6 +68,15 @@ impl Operator for Alert {
         Ok(())
     }
 
+    fn set(&mut self, text: &str) -> Result<()> {
+        let AlertPlan { thresholds, input, .. } = &*self.plan;
+        let anew = thresholds.anew(text, input).map_err(|wrong| Error::run(format!("thresholds{wrong}")))?;
+        self.thresholds = Arc::new(anew);
+        // They are looked up with the next rows.
+        self.threshold_rows.clear();
+        Ok(())
+    }
+
     fn state(&self) -> StateKind {
         let columns = &self.plan.expressions.columns;
         let calls = columns.calls.iter().map(|call| call.text.as_str());
@@ -95,10 +104,10 @@ impl Operator for Alert {
 }
 
 impl Replayable for Alert {
-    fn save(&mut self, key: &[u8], out: &mut Vec<u8>) {
-        let id = self.ids.id(key);
-        self.standings.reach(self.ids.len());
-        write(&self.states, &self.standings, id, out);
+    fn save(&self, key: &[u8], out: &mut Vec<u8>) {
+        if let Some(id) = self.ids.known(key) {
+            write(&self.states, &self.standings, id, out);
+        }
     }
 
     fn clear(&mut self, key: &[u8]) {

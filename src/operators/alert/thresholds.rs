@@ -17,13 +17,15 @@ use crate::operators::calls::with_nulls;
 use crate::spec::{At, Check, Edge, did_you_mean};
 
 /// What stands for any key.
-const ANY: &str = "*";
+pub const ANY: &str = "*";
 
 /// Values by key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Thresholds {
     /// The names of the values.
     pub names: Vec<String>,
+    /// What was read.
+    pub text: String,
     rows: HashMap<Vec<u8>, u32>,
     /// By name, then by row; the first row is that of all other keys. NaN where there is none.
     values: Vec<Vec<f64>>,
@@ -34,10 +36,29 @@ impl Thresholds {
     pub fn read(path: &At<String>, input: &Edge, check: &Check<'_>) -> Option<Self> {
         let read = || {
             let text = check.files.text(path)?;
-            let table = Table::read(&text, input).and_then(|table| table.thresholds(input));
-            table.map_err(|message| format!("{}{message}", path.value))
+            Thresholds::of(text, input).map_err(|message| format!("{}{message}", path.value))
         };
         read().map_err(|message: String| check.findings.mistake(&path.span, message)).ok()
+    }
+
+    /// What `text` says, for rows of `input`; what is wrong with it begins with the place.
+    fn of(text: String, input: &Edge) -> Result<Self, String> {
+        let table = Table::read(&text, input)?;
+        Ok(Thresholds { text, ..table.thresholds(input)? })
+    }
+
+    /// Others in their place: `text` has values of the same names.
+    pub fn anew(&self, text: &str, input: &Edge) -> Result<Self, String> {
+        let mut table = Table::read(text, input)?;
+        if let Some((other, _)) = table.values.iter().find(|(name, _)| !self.names.contains(name)) {
+            return Err(format!(": the column `{other}` is not in the file that the dataflow file names"));
+        }
+        let place = |name: &String| self.names.iter().position(|own| own == name);
+        table.values.sort_by_key(|(name, _)| place(name));
+        match self.names.iter().find(|name| table.values.iter().all(|(other, _)| other != *name)) {
+            Some(missing) => Err(format!(": there is no column `{missing}`")),
+            None => Ok(Thresholds { text: text.to_string(), ..table.thresholds(input)? }),
+        }
     }
 
     /// The columns that they add to a row.
@@ -121,7 +142,7 @@ impl Table {
             values.push(std::iter::once(Ok(default)).chain(own).collect::<Result<_, String>>()?);
         }
         let names = self.values.iter().map(|(name, _)| name.clone()).collect();
-        Ok(Thresholds { names, rows: self.keys(input)?, values })
+        Ok(Thresholds { names, text: String::new(), rows: self.keys(input)?, values })
     }
 
     /// The keys as rows have them, and the rows they stand in.
@@ -189,7 +210,7 @@ mod tests {
     }
 
     fn read(text: &str, key: &[usize]) -> Result<Thresholds, String> {
-        Table::read(text, &edge(key))?.thresholds(&edge(key))
+        Thresholds::of(text.to_string(), &edge(key))
     }
 
     fn values(thresholds: &Thresholds, key: &[u8]) -> Vec<Option<f64>> {
@@ -224,6 +245,21 @@ mod tests {
         let mut found = Vec::new();
         reader.for_each(&rows, |_, key| found.extend(values(&thresholds, key))).expect("keys");
         assert_eq!(found, [Some(2.0), Some(1.0), Some(3.0)]);
+    }
+
+    #[test]
+    fn others_have_the_same_names_in_any_order() {
+        let thresholds = read("symbol,low,high\nA,1,2\n", &[0]).expect("thresholds");
+        let anew = |text: &str| thresholds.anew(text, &edge(&[0]));
+        let other = anew("high,symbol,low\n4,*,3\n").expect("thresholds");
+        assert_eq!((values(&other, b"A"), other.names), (vec![Some(3.0), Some(4.0)], thresholds.names.clone()));
+        for (text, message) in [
+            ("symbol,low\n", ": there is no column `high`"),
+            ("symbol,low,high,top\n", ": the column `top` is not in the file that the dataflow file names"),
+            ("symbol,low,high\nA,1,x\n", ", line 2: `high`: \"x\" is not a number"),
+        ] {
+            assert_eq!(anew(text).expect_err(text), message);
+        }
     }
 
     #[test]

@@ -70,9 +70,10 @@ impl Operator for Indicators {
 }
 
 impl Replayable for Indicators {
-    fn save(&mut self, key: &[u8], out: &mut Vec<u8>) {
-        let id = self.ids.id(key);
-        write(&self.states, id, out);
+    fn save(&self, key: &[u8], out: &mut Vec<u8>) {
+        if let Some(id) = self.ids.known(key) {
+            write(&self.states, id, out);
+        }
     }
 
     fn clear(&mut self, key: &[u8]) {

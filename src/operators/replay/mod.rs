@@ -29,7 +29,7 @@ const SETTLED: usize = 64;
 /// An operator that can be put back to an earlier state, key by key.
 pub trait Replayable: Operator {
     /// Appends the state of a key; nothing where it has none.
-    fn save(&mut self, key: &[u8], out: &mut Vec<u8>);
+    fn save(&self, key: &[u8], out: &mut Vec<u8>);
     /// Forgets the state of a key.
     fn clear(&mut self, key: &[u8]);
 }
@@ -182,9 +182,13 @@ impl<O: Replayable> Operator for Replay<O> {
         self.clear_doubts(out)
     }
 
+    fn set(&mut self, text: &str) -> Result<()> {
+        self.operator.set(text)
+    }
+
     fn state(&self) -> StateKind {
         let StateKind { name, version } = self.operator.state();
-        StateKind { name: format!("{name}, of changes"), version }
+        StateKind { name: format!("{name}, of changes"), version: version + 1 }
     }
 
     fn begin_snapshot(&mut self, full: bool) {
@@ -192,23 +196,28 @@ impl<O: Replayable> Operator for Replay<O> {
     }
 
     fn snapshot(&mut self, keys: usize) -> Result<Option<Draft>> {
-        let histories = &self.histories;
-        Ok(self.changes.tell(&self.ids, keys, |id, value| write(histories, id, value)))
+        let (histories, ids, operator) = (&self.histories, &self.ids, &self.operator);
+        Ok(self.changes.tell(ids, keys, |id, value| write(histories, operator, ids, id, value)))
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let id = self.ids.id(key);
         self.doubtful = true;
         self.histories.resize_with(self.ids.len(), History::default);
-        let history = postcard::from_bytes(value);
-        self.histories[id as usize] = history.map_err(|error| Error::run(format!("not the rows of a key: {error}")))?;
-        self.go_over(id).map(drop)
+        let read = postcard::from_bytes(value).map_err(|error| Error::run(format!("not the rows of a key: {error}")));
+        let (history, now): (History, Vec<u8>) = read?;
+        self.histories[id as usize] = history;
+        // They are not gone over: what came out of them is told already, by what was set of the operator then.
+        put_back(&mut self.operator, key, &now)
     }
 }
 
-fn write(histories: &[History], id: u32, out: &mut Vec<u8>) {
+/// The rows of a key, and the state of the operator behind them.
+fn write<O: Replayable>(histories: &[History], operator: &O, ids: &KeyIds, id: u32, out: &mut Vec<u8>) {
+    let mut now = Vec::new();
+    operator.save(ids.key(id), &mut now);
     // Memory can be written: this does not fail.
-    if let Ok(whole) = postcard::to_extend(&histories[id as usize], std::mem::take(out)) {
+    if let Ok(whole) = postcard::to_extend(&(&histories[id as usize], now), std::mem::take(out)) {
         *out = whole;
     }
 }
@@ -218,8 +227,8 @@ impl<O: Replayable> Replay<O> {
         let (ids, mut keys) = (&mut self.ids, Vec::with_capacity(data.num_rows()));
         self.keys.for_each(data, |_, key| keys.push(ids.id(key)))?;
         self.histories.resize_with(ids.len(), History::default);
-        let histories = &self.histories;
-        self.changes.touch(ids, &keys, |id, value| write(histories, id, value));
+        let (histories, operator, ids) = (&self.histories, &self.operator, &*ids);
+        self.changes.touch(ids, &keys, |id, value| write(histories, operator, ids, id, value));
         for key in keys.iter().copied().collect::<BTreeSet<u32>>() {
             self.settle(key)?;
         }

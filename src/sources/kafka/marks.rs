@@ -142,7 +142,7 @@ mod tests {
 
     use super::*;
     use crate::runtime::idle::Idle;
-    use crate::runtime::{Boundaries, Job};
+    use crate::runtime::{Boundaries, InForce, Job};
 
     fn marks(idling: Idling) -> Marks {
         Marks::new(3, [(1, None), (5, None)].into_iter(), 10, idling)
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn what_an_idle_partition_is_given_is_written_down_before_anybody_hears_of_it() {
-        let job = Job::within("j", Boundaries::up_to(100, 0));
+        let job = Job::within("j", Boundaries::up_to(100, 0), InForce::default());
         let mut marks = marks(Idling::after(Duration::ZERO).of(&job));
         marks.show(1, 0, 100);
         marks.quiet(0, 7);
