@@ -9,7 +9,7 @@ use super::remote::{RemoteArgs, SHORT, report, wait_for};
 use super::savepoint;
 use crate::error::Result;
 use crate::runtime::runtime;
-use crate::server::{JobReport, Jobs, NodeReport};
+use crate::server::{JobReport, Jobs, NodeReport, SetReport};
 
 /// `tapeflow list`
 #[derive(Args)]
@@ -100,8 +100,8 @@ pub fn status(args: &StatusArgs) -> Result<()> {
         head.push_str(&format!("checkpoint: {checkpoint}\n"));
     }
     for (node, set) in job.nodes.iter().filter_map(|node| Some((node, node.set.as_ref()?))) {
-        let since = set.since.as_ref().map_or(String::new(), |since| format!(" since {since}, epoch {}", set.epoch));
-        head.push_str(&format!("{} of {} set{since}: {} workers have them\n", set.what, node.name, set.workers));
+        let SetReport { what, epoch, since, workers } = set;
+        head.push_str(&format!("{what} of {}: set {since}, epoch {epoch}; {workers} workers have them\n", node.name));
     }
     let what =
         ["rows in", "rows out", "held back", "late", "outside", "unmatched", "repeats", "dead letters", "skipped"];

@@ -10,7 +10,7 @@ use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::chains::Chains;
 use super::checkpointing::{Checkpointing, Part};
-use super::epochs::{self, EpochClock};
+use super::epochs::EpochClock;
 use super::idle::Idle;
 use super::notes::Notes;
 use super::settings::Settings;
@@ -243,7 +243,7 @@ impl Leader {
     fn hold(&mut self, setting: Setting) -> Move {
         self.turn += 1;
         let full = self.chains.are_long(self.settings.workers);
-        let setting = Setting { epoch: self.horizon, ..setting };
+        let setting = setting.from(self.horizon);
         let checkpoint = Some(self.begin(full, false, Some(setting)));
         Move { turn: self.turn, until: self.horizon, checkpoint, full, last: false, holds: true }
     }
@@ -280,11 +280,7 @@ impl Leader {
                     let (savepoint, setting) = (open.savepoint, open.setting.take());
                     self.open = None;
                     if let Some(Setting { node, epoch, .. }) = &setting {
-                        let since = epochs::rfc3339(*epoch);
-                        tracing::info!(
-                            "job `{}`: what was set of `{node}` holds from epoch {epoch} on ({since})",
-                            self.job.name
-                        );
+                        tracing::info!("job `{}`: what was set of `{node}` holds from epoch {epoch} on", self.job.name);
                     }
                     Some(Decision::Complete { number, savepoint, setting })
                 }

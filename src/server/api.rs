@@ -119,7 +119,7 @@ pub struct SetTo {
     pub what: String,
     /// The first epoch that it holds for; 0 where nothing is kept of the job.
     pub epoch: u64,
-    /// Since when that is (RFC 3339).
+    /// When it took effect (RFC 3339).
     pub since: String,
     /// Whether it is kept with the state of the job.
     pub kept: bool,
@@ -245,9 +245,8 @@ pub struct SetReport {
     pub what: String,
     /// The first epoch that it holds for; 0 where nothing is kept of the job.
     pub epoch: u64,
-    /// Since when that is (RFC 3339), where something is kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<String>,
+    /// When it took effect (RFC 3339).
+    pub since: String,
     /// How many workers have it.
     pub workers: usize,
 }

@@ -26,8 +26,8 @@ use tokio::net::TcpListener;
 
 pub use access::{Access, Role};
 pub use api::{
-    FromJob, JobReport, Jobs, Mode, NodeReport, RescaleRequest, Rescaled, Savepoint, SetRequest, SetTo, SubmitRequest,
-    Submitted,
+    FromJob, JobReport, Jobs, Mode, NodeReport, RescaleRequest, Rescaled, Savepoint, SetReport, SetRequest, SetTo,
+    SubmitRequest, Submitted,
 };
 pub use client::Client;
 pub use problem::Problem;

@@ -87,7 +87,7 @@ fn report(known: &Known, restarts: u32) -> JobReport {
 fn set(known: &Known, node: &PlannedNode) -> Option<SetReport> {
     let (what, setting) = (node.settable()?.name().to_string(), known.job.in_force.get(&node.name)?);
     let (epoch, workers) = (setting.epoch, known.job.in_force.workers(&node.name));
-    Some(SetReport { what, epoch, since: (epoch > 0).then(|| time(epoch)), workers })
+    Some(SetReport { what, epoch, since: setting.since.clone(), workers })
 }
 
 /// Adds what another process knows of the same job.

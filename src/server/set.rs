@@ -11,7 +11,7 @@ use super::api::{SetRequest, SetTo};
 use super::{ANSWER, App};
 use crate::error::{Error, Result};
 use crate::operators::Settable;
-use crate::runtime::{Known, epochs};
+use crate::runtime::Known;
 use crate::state::Setting;
 
 /// How often it is looked whether it holds.
@@ -85,8 +85,8 @@ async fn set(app: &App, known: &Known, what: &str, setting: Setting) -> Result<S
     while Instant::now() < deadline {
         if job.in_force.has_taken(&id) {
             let (name, kept) = (job.name.clone(), job.boundaries.any());
-            let epoch = job.in_force.get(&node).map_or(0, |setting| setting.epoch);
-            let since = epochs::rfc3339(if kept { epoch } else { epochs::now() });
+            let (epoch, since) =
+                job.in_force.get(&node).map(|setting| (setting.epoch, setting.since.clone())).unwrap_or_default();
             if !kept {
                 tracing::info!("job `{name}`: the {what} of `{node}` are set, until it ends");
             }

@@ -1,4 +1,4 @@
-//! The journal of a job: what the world decided (an idle time-out, another model, a changed threshold), written
+//! The journal of a job: what the world decided (an idle time-out), written
 //! down with the epoch in which it takes effect before it does, so that a replay decides the same.
 //!
 //! An object store cannot append, so each decision is an object of its own, `GENERATION.POSITION.EPOCH.json`. A

@@ -1,5 +1,6 @@
 //! What was set of a node while its job runs.
 
+use chrono::{SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -12,13 +13,24 @@ pub struct Setting {
     pub node: String,
     /// The first epoch that it holds for; 0 where nothing is kept of the job.
     pub epoch: u64,
+    /// When it took effect (RFC 3339); epochs may be ahead of the clock.
+    pub since: String,
     /// What was set, as the node reads it: of an alert its thresholds, as CSV.
     pub text: String,
 }
 
 impl Setting {
-    /// A new one, of which it is not known yet from when on it holds.
+    /// A new one, which holds at once until an epoch is known.
     pub fn new(node: &str, text: String) -> Setting {
-        Setting { id: Uuid::new_v4().simple().to_string(), node: node.to_string(), epoch: 0, text }
+        Setting { id: Uuid::new_v4().simple().to_string(), node: node.to_string(), epoch: 0, since: now(), text }
     }
+
+    /// It holds from `epoch` on, which is about to come.
+    pub fn from(self, epoch: u64) -> Setting {
+        Setting { epoch, since: now(), ..self }
+    }
+}
+
+fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Millis, true)
 }

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use serde_json::Value as Json;
 
 use super::market::{ROWS, TRADES, lines, trades};
-use crate::support::cluster::{Cluster, wait_until};
+use crate::support::cluster::{Cluster, Said, wait_until};
 use crate::support::rows;
 
 /// Each trade makes an alert that says by which limit. Checkpoints are rare, so that much is done again after a crash.
@@ -63,6 +63,23 @@ fn start(seed: u64, processes: usize) -> Cluster {
     cluster
 }
 
+/// Kills a process, and waits until the job goes on with another one in its place.
+fn lose(cluster: &mut Cluster, killed: usize) {
+    let generation = |cluster: &Cluster| {
+        let version: Option<Json> = serde_json::from_str(&cluster.ask(killed, "GET /version", "").2).ok();
+        version.and_then(|version| version["generation"].as_u64())
+    };
+    let before = generation(cluster);
+    cluster.process(killed).signal("KILL");
+    cluster.process(killed).ended();
+    cluster.launch(killed);
+    wait_until("the job goes on", || {
+        let status = || cluster.cli(killed, &["status", "market", "--json"]);
+        let goes_on = |said: Said| said.code == 0 && said.json()["rows_out"] != 0;
+        generation(cluster) > before && goes_on(status())
+    });
+}
+
 /// The limits that alerts tell of, by the number of the trade; each comes once, and none is missing.
 fn limits(cluster: &Cluster) -> BTreeMap<i64, (String, f64)> {
     wait_until("the job is done", || !cluster.folder.path().join("state/jobs/market/job.json").exists());
@@ -111,17 +128,11 @@ fn a_row_is_judged_by_the_thresholds_of_its_place_whatever_is_killed() {
     assert_eq!((&said["kept"], &said["what"]), (&true.into(), &"thresholds".into()), "{said}");
     // Behind the answer it holds, whoever is lost.
     std::thread::sleep(Duration::from_millis(400));
-    cluster.process(2).signal("KILL");
-    cluster.process(2).ended();
-    cluster.launch(2);
-    cluster.wait_ready();
-    wait_until("it goes on", || cluster.cli(0, &["status", "market", "--json"]).code == 0);
+    lose(&mut cluster, 2);
     wait_until("all workers have them", || set_of(&cluster, "market", "all")["workers"] == 6);
     assert_eq!(set_of(&cluster, "market", "all")["epoch"], said["epoch"]);
     cluster.cli(2, &["set", "market", "all", "limit=5"]).with(0);
-    cluster.process(0).signal("KILL");
-    cluster.process(0).ended();
-    cluster.launch(0);
+    lose(&mut cluster, 0);
     check(&limits(&cluster), &[&one_of(2.0, 1.0), &one_of(4.0, 3.0), &one_of(4.0, 5.0)]);
 }
 
@@ -130,21 +141,17 @@ fn a_row_is_judged_by_one_set_of_thresholds_wherever_setting_them_is_interrupted
     let mut random = StdRng::seed_from_u64(34);
     let mut cluster = start(34, 2);
     let mut held = Vec::new();
-    for limit in 10..15 {
+    for limit in 10..14 {
         let mut command = cluster.command();
         let at = format!("127.0.0.1:{}", cluster.http[limit % 2]);
         command.args(["set", "market", "all", &format!("limit={limit}"), "--at", &at]);
         let mut asking = command.spawn().expect("starts");
-        std::thread::sleep(Duration::from_millis(random.random_range(400..1500)));
+        std::thread::sleep(Duration::from_millis(random.random_range(200..1200)));
         let killed = random.random_range(0..2);
-        cluster.process(killed).signal("KILL");
-        cluster.process(killed).ended();
+        lose(&mut cluster, killed);
         if asking.wait().expect("ends").success() {
             held.push(limit as f64);
         }
-        cluster.launch(killed);
-        cluster.wait_ready();
-        wait_until("it goes on", || cluster.cli(0, &["status", "market"]).code == 0);
     }
     let others = limits(&cluster).into_values().filter(|(symbol, _)| symbol != "S0");
     let mut found: Vec<f64> = others.map(|(_, limit)| limit).collect();
