@@ -140,7 +140,9 @@ fn a_row_is_judged_by_the_thresholds_of_its_place_whatever_is_killed() {
 fn a_row_is_judged_by_one_set_of_thresholds_wherever_setting_them_is_interrupted() {
     let mut random = StdRng::seed_from_u64(34);
     let mut cluster = start(34, 2);
-    let mut held = Vec::new();
+    // One that nothing interrupts: of the others it may be that none comes to hold.
+    cluster.cli(0, &["set", "market", "all", "limit=9"]).with(0);
+    let mut held = vec![9.0];
     for limit in 10..14 {
         let mut command = cluster.command();
         let at = format!("127.0.0.1:{}", cluster.http[limit % 2]);
@@ -158,7 +160,6 @@ fn a_row_is_judged_by_one_set_of_thresholds_wherever_setting_them_is_interrupted
     found.dedup();
     // What is not known to hold may hold.
     assert!(found.is_sorted() && held.iter().all(|limit| found.contains(limit)), "{held:?} {found:?}");
-    assert!(!held.is_empty());
 }
 
 #[test]
