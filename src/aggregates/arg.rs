@@ -20,7 +20,7 @@ pub const MIN: Aggregate = Aggregate {
     signature: "arg_min(x, y)",
     summary: "`x` of the row with the least `y`; of several such rows, the first.",
     numbers: 0,
-    plan: |kinds, _| plan(kinds, Ordering::Less),
+    plan: |kinds, _| plan::<BestOnly>(kinds, Ordering::Less),
     reversible: |kinds, _, _| reversible::arg(kinds, Ordering::Less),
     empty: Empty::Last,
 };
@@ -31,35 +31,51 @@ pub const MAX: Aggregate = Aggregate {
     signature: "arg_max(x, y)",
     summary: "`x` of the row with the greatest `y`; of several such rows, the first.",
     numbers: 0,
-    plan: |kinds, _| plan(kinds, Ordering::Greater),
+    plan: |kinds, _| plan::<BestOnly>(kinds, Ordering::Greater),
     reversible: |kinds, _, _| reversible::arg(kinds, Ordering::Greater),
     empty: Empty::Last,
 };
 
-fn plan(kinds: &[DataType], better: Ordering) -> std::result::Result<Planned, String> {
+/// An accumulator for each type of `x` and of `y`.
+pub trait ByType: 'static {
+    /// The running aggregate; results are of the type `output`.
+    fn boxed<X: Value, Y: Value>(output: &DataType, better: Ordering) -> Box<dyn Accumulator>;
+}
+
+/// Types a call whose accumulators are those of `A`.
+pub fn plan<A: ByType>(kinds: &[DataType], better: Ordering) -> std::result::Result<Planned, String> {
     let [x, y] = kinds else { return Err(format!("it takes two arguments, not {}", kinds.len())) };
     let held = |kind: &DataType| held_as(kind).ok_or_else(|| format!("it takes no {}", type_name(kind)));
     let (arguments, output) = (vec![held(x)?, held(y)?], x.clone());
     let (by, kind) = (arguments[1].clone(), output.clone());
-    let build = Arc::new(move || by_value(&kind, &by, better));
+    let build = Arc::new(move || by_value::<A>(&kind, &by, better));
     Ok(Planned { arguments, output, by_place: true, build })
 }
 
-fn by_value(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
+fn by_value<A: ByType>(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
     match held_as(x) {
-        Some(DataType::Float64) => by_key::<f64>(x, y, better),
-        Some(DataType::Int64) => by_key::<i64>(x, y, better),
-        Some(DataType::Decimal128(..)) => by_key::<i128>(x, y, better),
-        _ => by_key::<String>(x, y, better),
+        Some(DataType::Float64) => by_key::<A, f64>(x, y, better),
+        Some(DataType::Int64) => by_key::<A, i64>(x, y, better),
+        Some(DataType::Decimal128(..)) => by_key::<A, i128>(x, y, better),
+        _ => by_key::<A, String>(x, y, better),
     }
 }
 
-fn by_key<X: Value>(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
+fn by_key<A: ByType, X: Value>(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
     match y {
-        DataType::Float64 => Arguments::<X, f64>::boxed(x, better),
-        DataType::Int64 => Arguments::<X, i64>::boxed(x, better),
-        DataType::Decimal128(..) => Arguments::<X, i128>::boxed(x, better),
-        _ => Arguments::<X, String>::boxed(x, better),
+        DataType::Float64 => A::boxed::<X, f64>(x, better),
+        DataType::Int64 => A::boxed::<X, i64>(x, better),
+        DataType::Decimal128(..) => A::boxed::<X, i128>(x, better),
+        _ => A::boxed::<X, String>(x, better),
+    }
+}
+
+/// Of each group the best row.
+struct BestOnly;
+
+impl ByType for BestOnly {
+    fn boxed<X: Value, Y: Value>(output: &DataType, better: Ordering) -> Box<dyn Accumulator> {
+        Box::new(Arguments::<X, Y> { states: Vec::new(), better, output: output.clone() })
     }
 }
 
@@ -79,10 +95,6 @@ struct Arguments<X, Y> {
 }
 
 impl<X: Value, Y: Value> Arguments<X, Y> {
-    fn boxed(output: &DataType, better: Ordering) -> Box<dyn Accumulator> {
-        Box::new(Arguments::<X, Y> { states: Vec::new(), better, output: output.clone() })
-    }
-
     fn reach(&mut self, slot: u32) -> &mut Option<Best<X, Y>> {
         let needed = slot as usize + 1;
         if self.states.len() < needed {

@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -10,36 +9,22 @@ use serde::{Deserialize, Serialize};
 
 use super::counted::Counted;
 use crate::aggregates::accumulator::{Accumulator, Entries, Overflow, Place, decode, encode};
+use crate::aggregates::arg;
 use crate::aggregates::function::Planned;
-use crate::aggregates::value::{Ordered, Value, held_as};
+use crate::aggregates::value::{Ordered, Value};
 use crate::error::Result;
-use crate::formats::type_name;
 
 /// `arg_min(x, y)`, `arg_max(x, y)`
 pub fn plan(kinds: &[DataType], better: Ordering) -> std::result::Result<Planned, String> {
-    let [x, y] = kinds else { return Err(format!("it takes two arguments, not {}", kinds.len())) };
-    let held = |kind: &DataType| held_as(kind).ok_or_else(|| format!("it takes no {}", type_name(kind)));
-    let (arguments, output) = (vec![held(x)?, held(y)?], x.clone());
-    let (by, kind) = (arguments[1].clone(), output.clone());
-    let build = Arc::new(move || by_value(&kind, &by, better));
-    Ok(Planned { arguments, output, by_place: true, build })
+    arg::plan::<AllRows>(kinds, better)
 }
 
-fn by_value(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
-    match held_as(x) {
-        Some(DataType::Float64) => by_key::<f64>(x, y, better),
-        Some(DataType::Int64) => by_key::<i64>(x, y, better),
-        Some(DataType::Decimal128(..)) => by_key::<i128>(x, y, better),
-        _ => by_key::<String>(x, y, better),
-    }
-}
+/// Of each group all rows.
+struct AllRows;
 
-fn by_key<X: Value>(x: &DataType, y: &DataType, better: Ordering) -> Box<dyn Accumulator> {
-    match y {
-        DataType::Float64 => Arguments::<X, f64>::boxed(x, better),
-        DataType::Int64 => Arguments::<X, i64>::boxed(x, better),
-        DataType::Decimal128(..) => Arguments::<X, i128>::boxed(x, better),
-        _ => Arguments::<X, String>::boxed(x, better),
+impl arg::ByType for AllRows {
+    fn boxed<X: Value, Y: Value>(output: &DataType, better: Ordering) -> Box<dyn Accumulator> {
+        Box::new(Arguments::<X, Y> { states: Vec::new(), better, output: output.clone() })
     }
 }
 
@@ -95,10 +80,6 @@ struct Arguments<X: Value, Y: Value> {
 }
 
 impl<X: Value, Y: Value> Arguments<X, Y> {
-    fn boxed(output: &DataType, better: Ordering) -> Box<dyn Accumulator> {
-        Box::new(Arguments::<X, Y> { states: Vec::new(), better, output: output.clone() })
-    }
-
     fn reach(&mut self, slot: u32) -> &mut Candidates<X, Y> {
         let needed = slot as usize + 1;
         if self.states.len() < needed {
