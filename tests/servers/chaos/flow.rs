@@ -100,7 +100,7 @@ pub fn dataflow(places: &Places, checkpoint: Duration) -> String {
         name = "{job}"
         [job]
         checkpoint = "{checkpoint}"
-        epoch = "50ms"
+        epoch = "100ms"
         [kafka]
         brokers = "{brokers}"
         [cassandra]

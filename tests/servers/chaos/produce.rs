@@ -1,4 +1,5 @@
-//! Writes trades at a steady rate, whatever happens to the broker meanwhile.
+//! Writes trades at a steady rate, whatever happens to the broker meanwhile; not further ahead of what comes out than some
+//! seconds, so that a fault is not followed by minutes of catching up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const TICK: Duration = Duration::from_millis(5);
 /// What could not be written for longer is not made up for: the rate stays what it is.
 const BEHIND: Duration = Duration::from_secs(1);
+/// So much may be written and not have come out: more than the faults need that wait for a second of rows.
+const AHEAD: Duration = Duration::from_secs(4);
 
 /// The producer, at work.
 pub struct Producing {
@@ -44,8 +47,8 @@ impl ProducerContext for Context {
 }
 
 impl Producing {
-    /// Begins to write to `topic`, so many trades a second.
-    pub fn start(brokers: &str, topic: &str, seed: u64, rate: u64) -> Producing {
+    /// Begins to write to `topic`, so many trades a second; `came` counts those that have come out.
+    pub fn start(brokers: &str, topic: &str, seed: u64, rate: u64, came: Arc<AtomicU64>) -> Producing {
         let shared = Arc::new(Shared::default());
         let producer: BaseProducer<Context> = ClientConfig::new()
             .set("bootstrap.servers", brokers)
@@ -56,7 +59,7 @@ impl Producing {
             .create_with_context(Context(Arc::clone(&shared)))
             .expect("a producer");
         let (ours, topic) = (Arc::clone(&shared), topic.to_string());
-        let write = move || write(&producer, &ours, &topic, seed, rate);
+        let write = move || write(&producer, &ours, &topic, seed, rate, &came);
         Producing { shared, thread: Some(std::thread::spawn(write)) }
     }
 
@@ -74,14 +77,23 @@ impl Producing {
     }
 }
 
-fn write(producer: &BaseProducer<Context>, shared: &Shared, topic: &str, seed: u64, rate: u64) -> u64 {
+fn write(
+    producer: &BaseProducer<Context>,
+    shared: &Shared,
+    topic: &str,
+    seed: u64,
+    rate: u64,
+    came: &AtomicU64,
+) -> u64 {
     let (mut began, mut since, mut n) = (Instant::now(), 0, 0);
+    let rows = |span: Duration| (span.as_secs_f64() * rate as f64) as u64;
     while !shared.end.load(Ordering::Acquire) {
-        let due = since + (began.elapsed().as_secs_f64() * rate as f64) as u64;
-        if due - n > (BEHIND.as_secs_f64() * rate as f64) as u64 {
+        let due = since + rows(began.elapsed());
+        if due - n > rows(BEHIND) {
             (began, since) = (Instant::now(), n);
         }
-        while n < due && send(producer, topic, seed, n) {
+        let most = came.load(Ordering::Acquire) + rows(AHEAD);
+        while n < due.min(most) && send(producer, topic, seed, n) {
             n += 1;
         }
         producer.poll(TICK);

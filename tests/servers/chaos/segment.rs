@@ -1,6 +1,7 @@
 //! A part of a run: a job of its own in a cluster of its own, disturbed while trades come in, then drained and compared.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -110,9 +111,11 @@ impl<'a> Segment<'a> {
         (0..PROCESSES).for_each(|index| cluster.launch(index));
         cluster.wait_ready();
         cluster.cli(0, &["submit", "flow.toml"]).with(0);
+        let tail = Tail::start(&brokers, &places.topic("few"));
+        let came = Arc::clone(&tail.came);
         Segment {
-            producing: Producing::start(&brokers, &places.topic("trades"), seed, settings.rate),
-            tail: Tail::start(&brokers, &places.topic("few")),
+            producing: Producing::start(&brokers, &places.topic("trades"), seed, settings.rate, came),
+            tail,
             aim: Aim::start(&state, &places.job),
             random: StdRng::seed_from_u64(seed),
             servers,
@@ -205,7 +208,7 @@ impl<'a> Segment<'a> {
 
     /// Whether rows come out at the rate asked for, and are not those of long ago.
     fn flows(&self) -> bool {
-        let behind = self.producing.written().saturating_sub(self.tail.count() as u64);
+        let behind = self.producing.written().saturating_sub(self.tail.count());
         self.tail.rate() >= self.settings.least as f64 && behind < 2 * self.settings.rate
     }
 
@@ -263,7 +266,7 @@ impl<'a> Segment<'a> {
     /// event time has come.
     fn drain(&mut self, rows: u64) {
         let (mut count, mut since) = (0, Instant::now());
-        while (count as u64) < rows && since.elapsed() < DRAINED {
+        while count < rows && since.elapsed() < DRAINED {
             if self.tail.count() > count {
                 (count, since) = (self.tail.count(), Instant::now());
             }

@@ -1,7 +1,7 @@
 //! Reads the topic that the job writes, as committed, all the time: what came, how fast, and since when all is there.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +17,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 
 /// The reader, at work.
 pub struct Tail {
+    /// How many rows there are.
+    pub came: Arc<AtomicU64>,
     seen: Arc<Mutex<Seen>>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
@@ -38,20 +40,23 @@ impl Tail {
         let consumer = consumer(brokers, topic);
         let (seen, end) = (Arc::new(Mutex::new(Seen::default())), Arc::new(AtomicBool::new(false)));
         let (rows, stop) = (Arc::clone(&seen), Arc::clone(&end));
+        let came = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&came);
         let read = move || {
             while !stop.load(Ordering::Acquire) {
                 // A broker that is away comes back.
                 let message = consumer.poll(Duration::from_millis(20)).and_then(Result::ok);
                 let row = message.map(|message| row(message.payload().expect("a row")));
+                count.fetch_add(u64::from(row.is_some()), Ordering::AcqRel);
                 rows.lock().expect("no panic").take(row);
             }
         };
-        Tail { seen, end, thread: Some(std::thread::spawn(read)) }
+        Tail { came, seen, end, thread: Some(std::thread::spawn(read)) }
     }
 
     /// How many rows there are.
-    pub fn count(&self) -> usize {
-        self.seen().rows.len()
+    pub fn count(&self) -> u64 {
+        self.came.load(Ordering::Acquire)
     }
 
     /// Rows a second, within the last.
