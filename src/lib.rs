@@ -12,6 +12,7 @@
 //! - [`runtime`]: plans become timely dataflows and run, in one process or in a cluster;
 //! - [`server`]: the control plane;
 //! - [`tls`]: who is believed;
+//! - [`memory`]: about how much of it state takes;
 //! - [`config`], [`metrics`], [`error`], [`cli`]: what users see.
 //!
 //! ```
@@ -46,6 +47,7 @@ pub mod formats;
 pub mod indicators;
 pub mod kafka;
 pub mod keys;
+pub mod memory;
 pub mod metrics;
 pub mod operators;
 pub mod runtime;

@@ -74,6 +74,8 @@ static UNMATCHED: LazyLock<IntCounterVec> = LazyLock::new(|| {
 });
 static REPEATS: LazyLock<IntCounterVec> =
     LazyLock::new(|| counters("tapeflow_repeats_total", "Rows left out because their id had come before.", NODE));
+static STATE: LazyLock<IntGaugeVec> =
+    LazyLock::new(|| gauges("tapeflow_state_bytes", "About how much memory the state of an operator takes.", NODE));
 static EXPIRED: LazyLock<IntCounterVec> = LazyLock::new(|| {
     counters("tapeflow_sink_expired_total", "Rows not written because their table does not keep rows as old.", NODE)
 });
@@ -152,6 +154,8 @@ pub struct Meter {
     pub unmatched: IntCounter,
     /// Rows that were left out because their id had come before.
     pub repeats: IntCounter,
+    /// About how many bytes of memory its state takes.
+    pub state: IntGauge,
     /// Rows that a sink did not write because they were too old for their table.
     pub expired: IntCounter,
     /// Rows of a replay that a sink did not write again.
@@ -186,6 +190,7 @@ impl Meter {
             outside: OUTSIDE.with_label_values(labels),
             unmatched: UNMATCHED.with_label_values(labels),
             repeats: REPEATS.with_label_values(labels),
+            state: STATE.with_label_values(labels),
             expired: EXPIRED.with_label_values(labels),
             repeated: REPEATED.with_label_values(labels),
             write_errors: WRITE_ERRORS.with_label_values(labels),

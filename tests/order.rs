@@ -60,6 +60,10 @@ impl Operator for Recorder {
         Ok(time)
     }
 
+    fn bytes(&self) -> usize {
+        0
+    }
+
     fn state(&self) -> StateKind {
         StateKind { name: "nothing".to_string(), version: 1 }
     }

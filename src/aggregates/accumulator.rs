@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::value::Value;
 use crate::error::{Error, Result};
+use crate::memory::of_vec;
 
 /// Where a row stands among the others of its group: what `first` and `last` go by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -222,7 +223,7 @@ impl<S: State> Accumulator for States<S> {
     }
 
     fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<S>() + self.states.iter().map(S::heap_bytes).sum::<usize>()
+        of_vec(&self.states, S::heap_bytes)
     }
 }
 

@@ -13,6 +13,7 @@ use super::reversible;
 use super::value::{Value, held_as};
 use crate::error::Result;
 use crate::formats::type_name;
+use crate::memory::of_vec;
 
 /// `arg_min(x, y)`
 pub const MIN: Aggregate = Aggregate {
@@ -163,6 +164,6 @@ impl<X: Value, Y: Value> Accumulator for Arguments<X, Y> {
 
     fn bytes(&self) -> usize {
         let heap = |best: &Best<X, Y>| best.x.as_ref().map_or(0, X::heap_bytes) + best.y.heap_bytes();
-        self.states.capacity() * size_of::<Option<Best<X, Y>>>() + self.states.iter().flatten().map(heap).sum::<usize>()
+        of_vec(&self.states, |state| state.as_ref().map_or(0, heap))
     }
 }

@@ -10,6 +10,7 @@ use super::accumulator::{Answer, Place, State, States};
 use super::function::{Aggregate, Empty, Planned, one};
 use super::reversible;
 use super::value::{Ordered, Value, with_value};
+use crate::memory::like;
 
 /// `count_distinct(x)`
 pub const COUNT_DISTINCT: Aggregate = Aggregate {
@@ -55,6 +56,6 @@ impl<V: Value> State for Distinct<V> {
 
     fn heap_bytes(&self) -> usize {
         let of = |value: &Ordered<V>| size_of::<V>() + value.0.heap_bytes();
-        self.0.iter().map(of).sum()
+        like(self.0.len(), self.0.iter(), of)
     }
 }

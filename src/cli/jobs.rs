@@ -2,6 +2,7 @@
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
+use indicatif::HumanBytes;
 use warp::http::Method;
 
 use super::print::{grouped, say, say_json, tell, warn};
@@ -103,17 +104,39 @@ pub fn status(args: &StatusArgs) -> Result<()> {
         let SetReport { what, epoch, since, workers } = set;
         head.push_str(&format!("{what} of {}: set {since}, epoch {epoch}; {workers} workers have them\n", node.name));
     }
-    let what =
-        ["rows in", "rows out", "held back", "late", "outside", "unmatched", "repeats", "dead letters", "skipped"];
+    let what = [
+        "rows in",
+        "rows out",
+        "held back",
+        "late",
+        "outside",
+        "unmatched",
+        "repeats",
+        "dead letters",
+        "skipped",
+        "state",
+    ];
     let mut table = plain(["node", "type"].into_iter().chain(what));
     for node in &job.nodes {
         let NodeReport {
-            rows_in, rows_out, held_back, late, outside, unmatched, repeats, dead_letters, skipped, ..
+            rows_in,
+            rows_out,
+            held_back,
+            late,
+            outside,
+            unmatched,
+            repeats,
+            dead_letters,
+            skipped,
+            state_bytes,
+            ..
         } = *node;
         let counts = [rows_in, rows_out, held_back, late, outside, unmatched, repeats, dead_letters, skipped];
-        table.add_row([node.name.clone(), node.kind.clone()].into_iter().chain(counts.map(grouped)));
+        let state = HumanBytes(state_bytes).to_string();
+        let names = [node.name.clone(), node.kind.clone()].into_iter();
+        table.add_row(names.chain(counts.map(grouped)).chain([state]));
     }
-    (2..11).for_each(|column| to_the_right(&mut table, column));
+    (2..12).for_each(|column| to_the_right(&mut table, column));
     say(&format!("{head}\n{}\n", table.trim_fmt()))
 }
 

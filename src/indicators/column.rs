@@ -5,6 +5,7 @@ use std::array;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Indicator;
+use crate::memory::of_vec;
 
 /// The states of one indicator for all keys, fed a batch at a time, so that the dispatch costs once a batch
 /// and not once a row.
@@ -105,7 +106,7 @@ impl<T: Indicator<I, O>, const I: usize, const O: usize> Column for States<T, I,
     }
 
     fn bytes(&self) -> usize {
-        self.states.capacity() * size_of::<T>() + self.states.iter().map(T::heap_bytes).sum::<usize>()
+        of_vec(&self.states, T::heap_bytes)
     }
 }
 

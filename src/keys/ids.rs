@@ -93,6 +93,12 @@ impl KeyIds {
         self.spans.is_empty()
     }
 
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let numbers = (self.table.capacity() + self.spans.capacity()) * size_of::<(usize, usize)>();
+        self.bytes.capacity() + numbers + self.free.capacity() * size_of::<u32>()
+    }
+
     /// The numbers that no key has any more.
     pub fn unused(&self) -> &[u32] {
         &self.free

@@ -6,10 +6,11 @@ use arrow::datatypes::Schema;
 use super::changes::Changes;
 use crate::error::Result;
 use crate::keys::{KeyIds, KeyReader};
+use crate::memory::Heap;
 use crate::state::Draft;
 
 /// What is kept of a key.
-pub trait Kept: Default {
+pub trait Kept: Default + Heap {
     /// Whether there is nothing to keep.
     fn is_gone(&self) -> bool;
     /// Appends what a checkpoint has to hold.
@@ -80,9 +81,14 @@ impl<T: Kept> ByKey<T> {
         self.changes.tell(&self.ids, keys, |id, value| kept[id as usize].write(value))
     }
 
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.ids.heap_bytes() + self.kept.heap_bytes()
+    }
+
     /// Puts back what is kept of a key; returns its number.
     pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<u32> {
-        let number = self.ids.id(key);
+        let number = self.changes.put_back(&mut self.ids, key);
         self.kept.resize_with(self.ids.len(), T::default);
         self.kept[number as usize] = T::read(value)?;
         Ok(number)

@@ -22,6 +22,8 @@ pub struct Changes {
     leaving: BTreeSet<Box<[u8]>>,
     /// That snapshot.
     draft: Option<Draft>,
+    /// Whether a snapshot may hold keys: where none does, nobody has to be told that one is gone.
+    told: bool,
 }
 
 impl Changes {
@@ -37,8 +39,16 @@ impl Changes {
     /// The key `id`, which was touched, is gone: its number is free for another one.
     pub fn forget(&mut self, keys: &mut KeyIds, id: u32) {
         self.changed.remove(id);
-        self.gone.insert(keys.key(id).into());
+        if self.told {
+            self.gone.insert(keys.key(id).into());
+        }
         keys.free(id);
+    }
+
+    /// The number of a key that is put back: a snapshot holds it.
+    pub fn put_back(&mut self, keys: &mut KeyIds, key: &[u8]) -> u32 {
+        self.told = true;
+        keys.id(key)
     }
 
     /// What stands now is to be told of all keys that have changed since this was asked last, or of all there are.
@@ -46,6 +56,7 @@ impl Changes {
         let (changed, gone) = (std::mem::take(&mut self.changed), std::mem::take(&mut self.gone));
         (self.due, self.leaving) = if full { (all(keys), BTreeSet::new()) } else { (changed, gone) };
         self.draft = Some(Draft::new(full));
+        self.told = true;
     }
 
     /// Adds to it what is not kept by key.
@@ -161,6 +172,21 @@ mod tests {
         assert_eq!(counts.tell(2), counted(&[("a", 1), ("b", 2)]));
         counts.changes.begin(&counts.keys, false);
         assert_eq!(counts.tell(2), counted(&[("new", 1)]));
+    }
+
+    #[test]
+    fn keys_that_are_gone_are_not_remembered_where_no_snapshot_holds_any() {
+        let mut counts = Counts::default();
+        for n in 0..1000 {
+            counts.add(&[&format!("key {n}")]);
+            counts.forget(&format!("key {n}"));
+        }
+        assert_eq!(counts.changes.gone.len(), 0);
+        assert_eq!(counts.changes.put_back(&mut counts.keys, b"a"), 0);
+        counts.add(&["a"]);
+        counts.forget("a");
+        counts.changes.begin(&counts.keys, false);
+        assert_eq!(counts.tell(9), counted(&[("a", 0)]));
     }
 
     #[test]

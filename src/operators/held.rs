@@ -102,6 +102,11 @@ impl Held {
         Ok(())
     }
 
+    /// The memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.batches.iter().map(|batch| batch.rows.get_array_memory_size()).sum()
+    }
+
     /// The rows that wait, by the group of their key.
     fn groups(&self) -> Result<BTreeMap<u8, Vec<RecordBatch>>> {
         let mut groups: BTreeMap<u8, Vec<RecordBatch>> = BTreeMap::new();

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::aggregates::Place;
 use crate::error::{Error, Result};
+use crate::memory::Heap;
 
 /// A row: event time, then what it is known by.
 type Id = (i64, Box<[u8]>);
@@ -25,6 +26,12 @@ pub struct Row {
     pub come: i64,
     /// The arguments of the aggregates, in Arrow's row format.
     pub values: Box<[u8]>,
+}
+
+impl Heap for Row {
+    fn heap_bytes(&self) -> usize {
+        self.values.heap_bytes()
+    }
 }
 
 /// Rows by key.
@@ -79,6 +86,11 @@ impl Kept {
         let parser = self.converter.parser();
         let arguments = self.converter.convert_rows(rows.iter().map(|row| parser.parse(&row.values)))?;
         Ok((rows.iter().map(|row| row.place).collect(), arguments, rows.iter().map(|row| row.revision).sum()))
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.of_key.heap_bytes()
     }
 
     /// Appends the rows of a key.

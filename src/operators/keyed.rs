@@ -22,6 +22,7 @@ use super::epochs::{Epochs, Sorting, Take};
 use super::exchange::{To, address};
 use super::ports::ROWS;
 use super::settings::Setter;
+use super::size::Size;
 use super::state::{Snapshots, StateKeeper};
 use super::watermarks::{Watermarks, origin};
 use super::{LEFT, Operator, Output, Transform};
@@ -150,6 +151,7 @@ fn drive<'s>(
     builder.build(move |capabilities| {
         let mut snapshots = Snapshots::new(keeper);
         let mut setter = Setter::new(node.name.clone(), worker, Arc::clone(&node.job));
+        let mut size = Size::new(node.meter.state.clone());
         let mut epochs = Epochs::new(take);
         let mut announce = capabilities.into_iter().next();
         // All workers pass the first epoch before any row: an operator that was put back can tell the next ones in it.
@@ -228,6 +230,9 @@ fn drive<'s>(
             // Nobody comes back to an operator that has ended.
             if snapshots.go_on(operator.as_mut(), reached == Epoch::MAX) {
                 again.activate();
+            }
+            if moved {
+                size.look_at(operator.as_ref());
             }
             node.standing.note(epochs.oldest(), moved);
         }

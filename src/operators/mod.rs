@@ -30,6 +30,7 @@ mod rank;
 mod replay;
 mod select;
 pub mod settings;
+mod size;
 pub mod state;
 #[cfg(test)]
 mod testing;
@@ -209,6 +210,8 @@ pub trait Operator {
     fn set(&mut self, _text: &str) -> Result<()> {
         Ok(())
     }
+    /// About how many bytes of memory its state takes. It is asked now and then, by the worker: samples of it must do.
+    fn bytes(&self) -> usize;
     /// What its state is called, and the version of its format.
     fn state(&self) -> StateKind;
     /// Begins to tell of every key whose state has changed since this was called last, or was put back, or of all keys if

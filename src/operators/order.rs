@@ -62,6 +62,10 @@ impl Operator for ByEventTime {
         Ok(time)
     }
 
+    fn bytes(&self) -> usize {
+        self.held.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         self.state.clone()
     }

@@ -156,7 +156,7 @@ impl<'s> Renderer<'_, 's> {
             // With counters of its own: every row has left the source before. What cannot be used is counted there.
             let own = self.context(index, node, *on_error);
             let meter = self.prepared.job.meter(name, self.scope.index());
-            let meter = Meter { unmatched: own.meter.unmatched.clone(), ..meter };
+            let meter = Meter { unmatched: own.meter.unmatched.clone(), state: own.meter.state.clone(), ..meter };
             NodeContext { meter, ports: Vec::new(), standing: Arc::default(), ..own }
         };
         if let Some(order) = order {

@@ -229,6 +229,9 @@ pub struct NodeReport {
     /// Rows left out because their id had come before.
     #[serde(default)]
     pub repeats: u64,
+    /// About how many bytes of memory its state takes.
+    #[serde(default)]
+    pub state_bytes: u64,
     /// Records that became dead letters.
     pub dead_letters: u64,
     /// Records that were skipped.

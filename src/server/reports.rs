@@ -59,6 +59,7 @@ fn report(known: &Known, restarts: u32) -> JobReport {
                 outside: sum(|meter| meter.outside.get()),
                 unmatched: sum(|meter| meter.unmatched.get()),
                 repeats: sum(|meter| meter.repeats.get()),
+                state_bytes: sum(|meter| meter.state.get().unsigned_abs()),
                 dead_letters: sum(|meter| meter.dead_letters.get()),
                 skipped: sum(|meter| meter.skipped.get()),
                 set: set(known, node),
@@ -109,6 +110,7 @@ fn merge(job: &mut JobReport, other: &JobReport) {
         node.outside += other.outside;
         node.unmatched += other.unmatched;
         node.repeats += other.repeats;
+        node.state_bytes += other.state_bytes;
         node.dead_letters += other.dead_letters;
         node.skipped += other.skipped;
         match (&mut node.set, &other.set) {

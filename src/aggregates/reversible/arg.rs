@@ -13,6 +13,7 @@ use crate::aggregates::arg;
 use crate::aggregates::function::Planned;
 use crate::aggregates::value::{Ordered, Value};
 use crate::error::Result;
+use crate::memory::{like, of_vec};
 
 /// `arg_min(x, y)`, `arg_max(x, y)`
 pub fn plan(kinds: &[DataType], better: Ordering) -> std::result::Result<Planned, String> {
@@ -152,7 +153,10 @@ impl<X: Value, Y: Value> Accumulator for Arguments<X, Y> {
 
     fn bytes(&self) -> usize {
         let x = |x: &Option<X>| x.as_ref().map_or(0, X::heap_bytes);
-        let rows = self.states.iter().flat_map(|state| &state.0);
-        rows.map(|((y, _), rows)| size_of::<(Y, Place)>() + y.0.heap_bytes() + rows.heap_bytes(x)).sum()
+        of_vec(&self.states, |state| {
+            let row =
+                |((y, _), rows): (&By<Y>, &Counted<_>)| size_of::<By<Y>>() + y.0.heap_bytes() + rows.heap_bytes(x);
+            like(state.0.len(), state.0.iter(), row)
+        })
     }
 }

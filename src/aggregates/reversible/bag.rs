@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::aggregates::accumulator::{Accumulator, Answer, Place, State, States};
 use crate::aggregates::function::{Planned, number, one};
 use crate::aggregates::value::{Ordered, Value, with_value};
+use crate::memory::like;
 
 /// `min(x)`
 pub fn least(kinds: &[DataType]) -> Result<Planned, String> {
@@ -103,7 +104,7 @@ impl<V: Value, O: Value, R: Read<V, O>> State for Bag<V, O, R> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.counts.keys().map(|value| size_of::<(V, i64)>() + value.0.heap_bytes()).sum()
+        like(self.counts.len(), self.counts.keys(), |value| size_of::<(V, i64)>() + value.0.heap_bytes())
     }
 }
 

@@ -11,6 +11,7 @@ use super::counted::Counted;
 use crate::aggregates::accumulator::{Accumulator, Answer, Place, State, States};
 use crate::aggregates::function::{Planned, one};
 use crate::aggregates::value::{Value, with_value};
+use crate::memory::like;
 
 /// `first(x)`
 pub fn first(kinds: &[DataType]) -> Result<Planned, String> {
@@ -114,6 +115,7 @@ impl<V: Value, E: End> State for Placed<V, E> {
     }
 
     fn heap_bytes(&self) -> usize {
-        self.values.values().map(|values| size_of::<Place>() + values.heap_bytes(V::heap_bytes)).sum()
+        let of = |values: &Counted<V>| size_of::<Place>() + values.heap_bytes(V::heap_bytes);
+        like(self.values.len(), self.values.values(), of)
     }
 }

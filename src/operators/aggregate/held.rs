@@ -32,9 +32,21 @@ impl Held {
     /// Makes room for the groups below `count`.
     pub fn grow(&mut self, count: usize) {
         for slot in self.groups.len()..count {
-            self.groups.push(Group { settled: i64::MIN, ..Group::default() });
-            self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(slot as u32));
+            self.groups.push(Group::default());
+            self.clear(slot as u32);
         }
+    }
+
+    /// Makes a group that of no rows.
+    pub fn clear(&mut self, slot: u32) {
+        self.groups[slot as usize] = Group { settled: i64::MIN, ..Group::default() };
+        self.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(slot));
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let aggregates: usize = self.accumulators.iter().map(|accumulator| accumulator.bytes()).sum();
+        self.groups.capacity() * size_of::<Group>() + aggregates + self.kept.as_ref().map_or(0, Kept::heap_bytes)
     }
 
     /// Appends the state of a group.

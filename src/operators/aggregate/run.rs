@@ -12,6 +12,7 @@ use crate::aggregates::{Entries, Place};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
+use crate::memory::Heap;
 use crate::operators::changes::Changes;
 use crate::operators::kept::{Kept, Row};
 use crate::operators::places::Places;
@@ -116,6 +117,10 @@ impl Operator for Aggregating {
         self.tell(changed, out)
     }
 
+    fn bytes(&self) -> usize {
+        self.ids.heap_bytes() + self.held.heap_bytes() + self.leaving.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         let AggregatePlan { formulas, over, input, .. } = self.plan.as_ref();
         let name = |at: &usize| input.schema.field(*at).name().as_str();
@@ -138,7 +143,7 @@ impl Operator for Aggregating {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let slot = self.ids.id(key);
+        let slot = self.changes.put_back(&mut self.ids, key);
         self.held.grow(self.ids.len());
         self.held.read(slot, value)?;
         self.leaves(slot);
@@ -147,6 +152,12 @@ impl Operator for Aggregating {
 }
 
 impl Aggregating {
+    /// Nothing is known any more of a group, which was touched.
+    pub(super) fn forget(&mut self, slot: u32) {
+        self.held.clear(slot);
+        self.changes.forget(&mut self.ids, slot);
+    }
+
     /// Numbers the groups of rows, which are about to change.
     fn number_groups(&mut self, data: &RecordBatch) -> Result<()> {
         let (ids, row_ids) = (&mut self.ids, &mut self.row_ids);

@@ -81,10 +81,13 @@ impl Aggregating {
         })
     }
 
-    /// A group without rows has no aggregates that are worth keeping.
+    /// Nothing is kept of a group without rows that nobody knows.
     fn free(&mut self, slots: &[u32]) {
-        for slot in slots.iter().filter(|slot| self.held.groups[**slot as usize].rows == 0) {
-            self.held.accumulators.iter_mut().for_each(|accumulator| accumulator.clear(*slot));
+        for slot in slots {
+            let group = self.group(*slot);
+            if group.rows == 0 && !group.told {
+                self.forget(*slot);
+            }
         }
     }
 }

@@ -77,6 +77,11 @@ impl Operator for Alert {
         Ok(())
     }
 
+    fn bytes(&self) -> usize {
+        let columns: usize = self.states.iter().map(|states| states.bytes()).sum();
+        self.ids.heap_bytes() + columns + self.standings.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         let columns = &self.plan.expressions.columns;
         let calls = columns.calls.iter().map(|call| call.text.as_str());
@@ -94,7 +99,7 @@ impl Operator for Alert {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let id = self.ids.id(key);
+        let id = self.changes.put_back(&mut self.ids, key);
         let mut rest = value;
         for state in &mut self.states {
             rest = state.restore(id, rest).map_err(Error::run)?;

@@ -67,6 +67,11 @@ impl Standings {
         }
     }
 
+    /// The memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.standings.capacity() * size_of::<Standing>() + self.values.capacity() * size_of::<f64>()
+    }
+
     /// How a key stands.
     pub fn get(&self, id: u32) -> Standing {
         self.standings[id as usize]

@@ -14,6 +14,7 @@ use super::trades::Trades;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
+use crate::memory::Heap;
 use crate::operators::changes::Changes;
 use crate::operators::{Operator, Output, StateKind};
 use crate::sources::{ORDER, SEQ, TIME};
@@ -191,9 +192,16 @@ impl Operator for Corrections {
             trades.forget(time.saturating_sub(horizon));
             // A little at a time: each look makes the key part of the next checkpoint.
             let next = |first: i64| first.saturating_add(horizon).max(time.saturating_add(horizon / STEPS));
-            self.due.extend(trades.first().map(|first| (next(first), key)));
+            match trades.first() {
+                Some(first) => drop(self.due.insert((next(first), key))),
+                None => self.changes.forget(&mut self.ids, key),
+            }
         }
         Ok(time)
+    }
+
+    fn bytes(&self) -> usize {
+        self.ids.heap_bytes() + self.trades.heap_bytes() + self.due.heap_bytes()
     }
 
     fn state(&self) -> StateKind {
@@ -210,7 +218,7 @@ impl Operator for Corrections {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let key = self.ids.id(key);
+        let key = self.changes.put_back(&mut self.ids, key);
         self.trades.resize_with(self.ids.len(), Trades::default);
         let read = Trades::read(value).map_err(|error| Error::run(format!("not the trades of a key: {error}")))?;
         self.due.extend(read.first().map(|first| (first.saturating_add(self.plan.horizon), key)));

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory::Heap;
+
 /// Where a trade stands: its event time (ns), then its `seq`.
 pub type Place = (i64, i64);
 
@@ -44,6 +46,19 @@ pub enum Refusal {
 pub struct Trades {
     trades: BTreeMap<Place, Trade>,
     places: HashMap<Id, Place>,
+}
+
+impl Heap for Trade {
+    fn heap_bytes(&self) -> usize {
+        let row = self.row.as_ref().map_or(0, |row| row.own.heap_bytes() + row.kept.heap_bytes());
+        self.ids.heap_bytes() + row
+    }
+}
+
+impl Heap for Trades {
+    fn heap_bytes(&self) -> usize {
+        self.trades.heap_bytes() + self.places.heap_bytes()
+    }
 }
 
 impl Trades {

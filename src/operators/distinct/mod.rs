@@ -20,6 +20,7 @@ use super::by_key::{ByKey, Kept};
 use super::{BuildContext, Built, Operator, OperatorPlan, OperatorSpec, Output, Stage, StateKind};
 use crate::batch::Rows;
 use crate::error::Result;
+use crate::memory::Heap;
 use crate::sources::{ORDER, TIME};
 use crate::spec::{At, Check, Edge, EdgeKind, Fields, OneOrMany, Span, nanoseconds};
 use crate::state::{Draft, Reader};
@@ -130,6 +131,12 @@ struct Distinct {
 #[derive(Clone, Copy, Default)]
 struct First(Option<i64>);
 
+impl Heap for First {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
 impl Kept for First {
     fn is_gone(&self) -> bool {
         self.0.is_none()
@@ -173,6 +180,10 @@ impl Operator for Distinct {
             }
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.firsts.heap_bytes() + self.leave.heap_bytes()
     }
 
     fn state(&self) -> StateKind {

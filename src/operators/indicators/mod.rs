@@ -1,12 +1,17 @@
 //! `indicators`: adds indicators, computed per key, to each row.
 
+mod idle;
 mod run;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion_sql::sqlparser::ast::{Expr as Sql, Spanned};
 
+use idle::{Idle, IdlePlan};
 use run::Indicators;
 
 use super::calls::{Call, Checker, read_compat};
@@ -16,9 +21,9 @@ use super::{BuildContext, Built, OperatorPlan, OperatorSpec};
 use crate::error::Result;
 use crate::indicators::{self, Compat};
 use crate::keys::{KeyIds, KeyReader};
-use crate::sources::TIME;
+use crate::sources::{ORDER, TIME};
 use crate::spec::expression::parse;
-use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, Named, Span, did_you_mean};
+use crate::spec::{At, Check, Edge, EdgeKind, Fields, Findings, Named, Span, did_you_mean, nanoseconds};
 use crate::words;
 
 words! {
@@ -38,6 +43,7 @@ struct IndicatorsSpec {
     columns: At<Named<String>>,
     emit: Emit,
     compat: Compat,
+    expire: Option<At<Duration>>,
 }
 
 pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
@@ -45,7 +51,9 @@ pub fn read(fields: &mut Fields<'_>) -> Box<dyn OperatorSpec> {
     let emit =
         fields.get("emit", "`warm`: rows for which all indicators have a value; `all`: every row").or(Emit::Warm);
     let compat = read_compat(fields);
-    Box::new(IndicatorsSpec { columns, emit, compat })
+    let expire =
+        fields.get("expire", "after how much event time without rows a key is forgotten, and begins anew").optional();
+    Box::new(IndicatorsSpec { columns, emit, compat, expire })
 }
 
 impl OperatorSpec for IndicatorsSpec {
@@ -56,6 +64,7 @@ impl OperatorSpec for IndicatorsSpec {
         }
         let calls = self.columns.0.iter().map(|(name, text)| plan_call(name, text, self.compat, input, check.findings));
         let calls = calls.collect::<Vec<_>>().into_iter().collect::<Option<Vec<Call>>>()?;
+        let idle = self.idle(input, check.findings)?;
         let edge = input.with(self.added(&calls), check.findings)?;
         let plan = IndicatorsPlan {
             input: input.clone(),
@@ -64,12 +73,28 @@ impl OperatorSpec for IndicatorsSpec {
             calls: Arc::new(calls),
             time: input.position(TIME),
             emit: self.emit,
+            idle,
         };
         Some((edge, Arc::new(plan)))
     }
 }
 
 impl IndicatorsSpec {
+    /// When keys are forgotten, if they are; nothing where they cannot be.
+    #[expect(clippy::option_option, reason = "what could not be planned is not what was not asked for")]
+    fn idle(&self, input: &Edge, findings: &Findings) -> Option<Option<IdlePlan>> {
+        let Some(expire) = &self.expire else { return Some(None) };
+        if input.kind == EdgeKind::Changes {
+            findings.mistake(&expire.span, "`expire` goes with rows that are only appended: these may be revised");
+            return None;
+        }
+        let Some(time) = input.position(TIME) else {
+            findings.mistake(&expire.span, "`expire` needs event time, which these rows do not have");
+            return None;
+        };
+        Some(Some(IdlePlan { expire: nanoseconds(expire.value), time, order: input.position(ORDER) }))
+    }
+
     /// The columns that `calls` add, and where they are named.
     fn added(&self, calls: &[Call]) -> Vec<(Field, &Span)> {
         let mut added = Vec::new();
@@ -111,6 +136,7 @@ struct IndicatorsPlan {
     calls: Arc<Vec<Call>>,
     time: Option<usize>,
     emit: Emit,
+    idle: Option<IdlePlan>,
 }
 
 impl OperatorPlan for IndicatorsPlan {
@@ -128,6 +154,7 @@ impl OperatorPlan for IndicatorsPlan {
             visible: self.input.visible,
             time: self.time,
             emit: self.emit,
+            idle: self.idle.map(Idle::new),
         };
         Ok(Built::Keyed(match self.input.kind {
             EdgeKind::Append => Box::new(indicators),
@@ -142,6 +169,10 @@ impl OperatorPlan for IndicatorsPlan {
         };
         let mut lines: Vec<String> = self.calls.iter().map(warm_up).collect();
         lines.push(format!("emits {} rows", self.emit));
+        lines.extend(self.idle.map(|idle| {
+            let expire = Duration::from_nanos(idle.expire.unsigned_abs());
+            format!("forgets a key after {} without rows", humantime::format_duration(expire))
+        }));
         lines
     }
 }

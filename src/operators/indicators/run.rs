@@ -1,5 +1,6 @@
 //! The running operator: dense numbers for the keys, a column of states for each indicator.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, RecordBatch};
@@ -8,6 +9,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
 use super::Emit;
+use super::idle::Idle;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::indicators::Column;
@@ -31,6 +33,8 @@ pub struct Indicators {
     pub(super) visible: usize,
     pub(super) time: Option<usize>,
     pub(super) emit: Emit,
+    /// Set where keys are forgotten of which no rows come.
+    pub(super) idle: Option<Idle>,
 }
 
 impl Operator for Indicators {
@@ -39,15 +43,38 @@ impl Operator for Indicators {
         let evaluate = |data: &RecordBatch| calls.iter().map(|call| call.series(data)).collect::<Result<Vec<_>>>();
         let Some((data, series)) = surviving(rows.data, &mut out.refused, evaluate)? else { return Ok(()) };
         self.number_keys(&data)?;
-        let computed = self.compute(&data, &series);
+        let back = self.idle.as_mut().map_or(Vec::new(), |idle| idle.hear(&data, &self.row_ids));
+        let computed = self.compute(&data, &series, &back);
         let data = self.emit(data, computed, out)?;
         out.rows.push(Rows { data, source: rows.source });
         Ok(())
     }
 
+    fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
+        self.idle.iter_mut().for_each(|idle| idle.pass(time));
+        Ok(time)
+    }
+
+    fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
+        for id in self.idle.as_mut().map_or(Vec::new(), Idle::expired) {
+            let kept = (&self.states, &self.idle);
+            self.changes.touch(&self.ids, &[id], |id, value| write(kept, id, value));
+            self.states.iter_mut().for_each(|state| state.clear(id));
+            self.idle.iter_mut().for_each(|idle| idle.forget(id));
+            self.changes.forget(&mut self.ids, id);
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let states: usize = self.states.iter().map(|states| states.bytes()).sum();
+        self.ids.heap_bytes() + states + self.idle.as_ref().map_or(0, Idle::heap_bytes)
+    }
+
     fn state(&self) -> StateKind {
         let calls: Vec<&str> = self.calls.iter().map(|call| call.text.as_str()).collect();
-        StateKind { name: format!("indicators {}", calls.join("; ")), version: 1 }
+        let expire = self.idle.as_ref().map_or(String::new(), |idle| format!(" for {} ns", idle.expire()));
+        StateKind { name: format!("indicators {}{expire}", calls.join("; ")), version: 1 }
     }
 
     fn begin_snapshot(&mut self, full: bool) {
@@ -55,15 +82,22 @@ impl Operator for Indicators {
     }
 
     fn snapshot(&mut self, keys: usize) -> Result<Option<Draft>> {
-        let states = &self.states;
-        Ok(self.changes.tell(&self.ids, keys, |id, value| write(states, id, value)))
+        let kept = (&self.states, &self.idle);
+        Ok(self.changes.tell(&self.ids, keys, |id, value| write(kept, id, value)))
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let id = self.ids.id(key);
+        let id = self.changes.put_back(&mut self.ids, key);
         let mut rest = value;
         for state in &mut self.states {
             rest = state.restore(id, rest).map_err(Error::run)?;
+        }
+        if let Some(idle) = &mut self.idle {
+            let (heard, behind) = rest
+                .split_first_chunk()
+                .ok_or_else(|| Error::run("there is less than the state of these indicators"))?;
+            idle.put(id, i64::from_le_bytes(*heard));
+            rest = behind;
         }
         if rest.is_empty() { Ok(()) } else { Err(Error::run("there is more than the state of these indicators")) }
     }
@@ -72,7 +106,7 @@ impl Operator for Indicators {
 impl Replayable for Indicators {
     fn save(&self, key: &[u8], out: &mut Vec<u8>) {
         if let Some(id) = self.ids.known(key) {
-            write(&self.states, id, out);
+            write((&self.states, &self.idle), id, out);
         }
     }
 
@@ -88,15 +122,34 @@ impl Indicators {
         row_ids.clear();
         row_ids.reserve(data.num_rows());
         self.keys.for_each(data, |_, key| row_ids.push(ids.id(key)))?;
-        let states = &self.states;
-        self.changes.touch(ids, row_ids, |id, value| write(states, id, value));
+        let kept = (&self.states, &self.idle);
+        self.changes.touch(ids, row_ids, |id, value| write(kept, id, value));
         Ok(())
     }
 
-    fn compute(&mut self, data: &RecordBatch, series: &[Vec<Float64Array>]) -> Vec<Vec<f64>> {
+    /// The new columns; of the rows `back` each is the first of its key once more.
+    fn compute(&mut self, data: &RecordBatch, series: &[Vec<Float64Array>], back: &[usize]) -> Vec<Vec<f64>> {
         let times = times_of(data, self.time);
+        let first = back.first().copied().unwrap_or(data.num_rows());
+        let mut computed = self.compute_part(series, &times, 0..first);
+        for (at, from) in back.iter().enumerate() {
+            let id = self.row_ids[*from];
+            self.states.iter_mut().for_each(|state| state.clear(id));
+            let to = back.get(at + 1).copied().unwrap_or(data.num_rows());
+            let part = self.compute_part(series, &times, *from..to);
+            computed.iter_mut().zip(part).for_each(|(column, part)| column.extend(part));
+        }
+        computed
+    }
+
+    fn compute_part(&mut self, series: &[Vec<Float64Array>], times: &[i64], rows: Range<usize>) -> Vec<Vec<f64>> {
+        let (ids, times) = (&self.row_ids[rows.clone()], &times[rows.clone()]);
+        let part = |series: &Float64Array| series.slice(rows.start, rows.len());
         let calls = self.calls.iter().zip(&mut self.states).zip(series);
-        calls.flat_map(|((call, state), series)| call.update(state.as_mut(), &self.row_ids, &times, series)).collect()
+        let update = |((call, state), series): ((&Call, &mut Box<dyn Column>), &Vec<Float64Array>)| {
+            call.update(state.as_mut(), ids, times, &series.iter().map(part).collect::<Vec<_>>())
+        };
+        calls.flat_map(update).collect()
     }
 
     /// The rows with their new columns; a NaN is a null.
@@ -124,7 +177,8 @@ impl Indicators {
     }
 }
 
-/// The state of the key with the number `id`: of one indicator after the other.
-fn write(states: &[Box<dyn Column>], id: u32, value: &mut Vec<u8>) {
+/// The state of the key with the number `id`: of one indicator after the other, and how far event time had come with it.
+fn write((states, idle): (&Vec<Box<dyn Column>>, &Option<Idle>), id: u32, value: &mut Vec<u8>) {
     states.iter().for_each(|state| state.snapshot(id, value));
+    idle.iter().for_each(|idle| value.extend_from_slice(&idle.heard_of(id).to_le_bytes()));
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 
 use crate::aggregates::Place;
+use crate::memory::Heap;
 
 /// What a row is known by. It begins with [`WHOLE`], unless its join key has a null: then it belongs to nothing.
 pub type Id = Box<[u8]>;
@@ -37,7 +38,18 @@ pub struct Collection {
     before: BTreeMap<u32, BTreeMap<Id, Option<Columns>>>,
 }
 
+impl Heap for Kept {
+    fn heap_bytes(&self) -> usize {
+        self.columns.heap_bytes()
+    }
+}
+
 impl Collection {
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        self.of_key.heap_bytes()
+    }
+
     /// There are so many join keys.
     pub fn reach(&mut self, keys: usize) {
         self.of_key.resize_with(keys, Rows::new);

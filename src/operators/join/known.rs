@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::aggregates::Place;
 use crate::error::{Error, Result};
+use crate::memory::{Heap, of_vec};
 
 /// A right row: where it stands among the others, and its columns in Arrow's row format.
 struct Row {
@@ -25,6 +26,11 @@ impl Known {
     /// None yet.
     pub fn new(tolerance: Option<i64>) -> Self {
         Known { of_key: Vec::new(), tolerance, forgotten: i64::MIN }
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        of_vec(&self.of_key, |rows| of_vec(rows, |row| row.columns.heap_bytes()))
     }
 
     /// There are so many keys.
@@ -65,6 +71,11 @@ impl Known {
         self.forgotten = oldest;
         let is_outdated = |key: &u32| self.of_key[*key as usize].first().is_some_and(|row| row.place.time < oldest);
         (0..self.of_key.len() as u32).filter(is_outdated).collect()
+    }
+
+    /// Whether there are no rows of a key.
+    pub fn is_empty(&self, key: u32) -> bool {
+        self.of_key[key as usize].is_empty()
     }
 
     /// Forgets what [`outdated`](Self::outdated) has found.

@@ -167,6 +167,10 @@ impl Operator for AsOf {
         Ok(time)
     }
 
+    fn bytes(&self) -> usize {
+        self.left.heap_bytes() + self.right.heap_bytes() + self.ids.heap_bytes() + self.known.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         StateKind { name: self.plan.state.clone(), version: 1 }
     }
@@ -191,7 +195,7 @@ impl Operator for AsOf {
             Some(LEFT) => self.left.restore(value),
             Some(_) => self.right.restore(value),
             None => {
-                let key = self.ids.id(key);
+                let key = self.changes.put_back(&mut self.ids, key);
                 self.known.reach(self.ids.len());
                 self.known.read(key, value)
             }
@@ -264,5 +268,8 @@ impl AsOf {
         let known = &self.known;
         self.changes.touch(&self.ids, &outdated, |key, value| known.write(key, value));
         self.known.forget(&outdated, now);
+        for key in outdated.into_iter().filter(|key| self.known.is_empty(*key)) {
+            self.changes.forget(&mut self.ids, key);
+        }
     }
 }

@@ -96,9 +96,9 @@ impl Operator for Latest {
         // An order that does not depend on which key came first.
         changed.sort_by_key(|key| self.ids.key(*key));
         let mut pairs = Vec::new();
-        for key in changed {
+        for key in &changed {
             let mut told = Ok(());
-            changes(&self.sides, key, self.plan.outer, |change| {
+            changes(&self.sides, *key, self.plan.outer, |change| {
                 pairs.push(change);
                 if pairs.len() == ROWS && told.is_ok() {
                     told = self.tell(std::mem::take(&mut pairs), out);
@@ -108,7 +108,16 @@ impl Operator for Latest {
         }
         self.tell(pairs, out)?;
         self.sides.iter_mut().for_each(Collection::settle);
+        for key in changed {
+            if self.sides.iter().all(|side| side.rows(key).is_empty()) {
+                self.changes.forget(&mut self.ids, key);
+            }
+        }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.ids.heap_bytes() + self.sides.iter().map(Collection::heap_bytes).sum::<usize>()
     }
 
     fn state(&self) -> StateKind {
@@ -127,7 +136,7 @@ impl Operator for Latest {
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
         let State([left, right]) =
             postcard::from_bytes(value).map_err(|error| Error::run(format!("not the rows of a key: {error}")))?;
-        let key = self.ids.id(key);
+        let key = self.changes.put_back(&mut self.ids, key);
         for (side, rows) in self.sides.iter_mut().zip([left, right]) {
             side.reach(self.ids.len());
             side.put_back(key, rows);

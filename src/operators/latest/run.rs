@@ -12,6 +12,7 @@ use super::LatestPlan;
 use crate::aggregates::Place;
 use crate::batch::Rows;
 use crate::error::{Error, Result};
+use crate::memory::Heap;
 use crate::operators::by_key::{ByKey, Kept};
 use crate::operators::moves::Packer;
 use crate::operators::{BuildContext, Operator, Output, StateKind};
@@ -90,6 +91,12 @@ struct Move {
     op: &'static str,
     time: i64,
     row: Box<[u8]>,
+}
+
+impl Heap for Newest {
+    fn heap_bytes(&self) -> usize {
+        self.row.as_ref().map_or(0, |told| told.row.heap_bytes())
+    }
 }
 
 impl Kept for Newest {
@@ -175,6 +182,10 @@ impl Operator for Latest {
             out.rows.push(Rows { data: self.tell(&moves)?, source: self.node });
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.newest.heap_bytes() + self.expires.heap_bytes()
     }
 
     fn state(&self) -> StateKind {

@@ -81,8 +81,12 @@ impl Index {
         }
     }
 
+    /// About the memory held, in bytes: places may have more behind them.
+    pub fn heap_bytes(&self) -> usize {
+        (self.len() + self.updates.capacity()) * size_of::<((u32, Standing), u64, i64)>()
+    }
+
     /// How many updates it holds.
-    #[cfg(test)]
     fn len(&self) -> usize {
         let mut len = 0;
         self.trace.map_batches(|batch| len += differential_dataflow::trace::BatchReader::len(batch));

@@ -19,6 +19,7 @@ use super::place::{Place, Places};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
+use crate::memory::{Heap, of_vec};
 use crate::operators::by_key::{ByKey, Kept};
 use crate::operators::moves::Packer;
 use crate::operators::{BuildContext, Operator, Output, StateKind};
@@ -66,6 +67,12 @@ struct Firsts {
     /// How many rows there are.
     rows: usize,
     changed: bool,
+}
+
+impl Heap for Row {
+    fn heap_bytes(&self) -> usize {
+        self.bytes.heap_bytes() + self.place.heap_bytes()
+    }
 }
 
 impl Kept for Row {
@@ -143,6 +150,11 @@ impl Operator for Local {
             out.rows.push(Rows { data: self.with_ops(&data, |at| moves[at].0)?, source: self.node });
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        let told = of_vec(&self.firsts, |firsts| firsts.told.heap_bytes());
+        self.rows.heap_bytes() + self.groups.heap_bytes() + told + self.index.heap_bytes()
     }
 
     fn state(&self) -> StateKind {

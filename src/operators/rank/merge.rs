@@ -14,6 +14,7 @@ use super::RankPlan;
 use super::place::{Place, Places};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
+use crate::memory::Heap;
 use crate::operators::by_key::{ByKey, Kept};
 use crate::operators::moves::{Moves, Packer};
 use crate::operators::{BuildContext, Operator, Output, StateKind};
@@ -55,6 +56,12 @@ struct Move {
     op: &'static str,
     rank: i64,
     row: Rc<[u8]>,
+}
+
+impl Heap for Group {
+    fn heap_bytes(&self) -> usize {
+        self.shown.heap_bytes() + self.rows.heap_bytes()
+    }
 }
 
 impl Kept for Group {
@@ -148,6 +155,10 @@ impl Operator for Merge {
             out.rows.push(Rows { data: self.tell(&moves)?, source: self.node });
         }
         Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        self.groups.heap_bytes()
     }
 
     fn state(&self) -> StateKind {

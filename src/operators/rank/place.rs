@@ -7,6 +7,7 @@ use arrow::row::{RowConverter, Rows as PackedRows, SortField};
 
 use super::Ordered;
 use crate::error::Result;
+use crate::memory::Heap;
 use crate::spec::Edge;
 
 /// How many words of a place stand in it, and not behind it.
@@ -31,6 +32,12 @@ impl From<&[u8]> for Place {
             *word = u64::from_be_bytes(filled);
         }
         Place { head: words, tail: tail.into() }
+    }
+}
+
+impl Heap for Place {
+    fn heap_bytes(&self) -> usize {
+        self.tail.heap_bytes()
     }
 }
 

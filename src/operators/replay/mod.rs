@@ -20,6 +20,7 @@ use super::{Operator, Output, StateKind};
 use crate::batch::Rows;
 use crate::error::{Error, Result};
 use crate::keys::{KeyIds, KeyReader};
+use crate::memory::Heap;
 use crate::spec::{DELETE, Edge, INSERT, REPLACE};
 use crate::state::Draft;
 
@@ -56,6 +57,18 @@ struct History {
     /// The state before the first row.
     base: Vec<u8>,
     rows: BTreeMap<Id, Kept>,
+}
+
+impl Heap for Kept {
+    fn heap_bytes(&self) -> usize {
+        self.row.heap_bytes() + self.made.heap_bytes()
+    }
+}
+
+impl Heap for History {
+    fn heap_bytes(&self) -> usize {
+        self.base.capacity() + self.rows.heap_bytes()
+    }
 }
 
 /// The operator `O` over changes.
@@ -186,6 +199,10 @@ impl<O: Replayable> Operator for Replay<O> {
         self.operator.set(text)
     }
 
+    fn bytes(&self) -> usize {
+        self.operator.bytes() + self.ids.heap_bytes() + self.histories.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         let StateKind { name, version } = self.operator.state();
         StateKind { name: format!("{name}, of changes"), version: version + 1 }
@@ -201,7 +218,7 @@ impl<O: Replayable> Operator for Replay<O> {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let id = self.ids.id(key);
+        let id = self.changes.put_back(&mut self.ids, key);
         self.doubtful = true;
         self.histories.resize_with(self.ids.len(), History::default);
         let read = postcard::from_bytes(value).map_err(|error| Error::run(format!("not the rows of a key: {error}")));

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::memory::Heap;
+
 /// The rows of one key in one interval.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Group {
@@ -50,6 +52,12 @@ impl Group {
 }
 
 impl Groups {
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let slots = self.slots.capacity() * size_of::<Group>();
+        slots + self.free.heap_bytes() + self.of_key.heap_bytes() + self.ends.heap_bytes() + self.leave.heap_bytes()
+    }
+
     /// The group in a slot.
     #[inline]
     pub fn at(&self, slot: u32) -> &Group {

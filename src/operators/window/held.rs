@@ -38,6 +38,17 @@ impl Held {
         Ok(())
     }
 
+    /// Whether nothing is kept of a key.
+    pub fn is_empty(&self, key: u32) -> bool {
+        self.groups.of_key(key).is_empty() && self.kept.as_ref().is_none_or(|kept| kept.first(key).is_none())
+    }
+
+    /// An estimate of the memory held, in bytes.
+    pub fn heap_bytes(&self) -> usize {
+        let aggregates: usize = self.accumulators.iter().map(|accumulator| accumulator.bytes()).sum();
+        self.groups.heap_bytes() + aggregates + self.kept.as_ref().map_or(0, Kept::heap_bytes)
+    }
+
     pub fn write(&self, key: u32, out: &mut Vec<u8>) {
         if let Some(kept) = &self.kept {
             kept.write(key, out);

@@ -143,6 +143,10 @@ impl Operator for Window {
         Ok(())
     }
 
+    fn bytes(&self) -> usize {
+        self.ids.heap_bytes() + self.held.heap_bytes()
+    }
+
     fn state(&self) -> StateKind {
         let WindowPlan { formulas, intervals, .. } = self.plan.as_ref();
         let rows = if self.plan.input_op.is_some() { ", of changes" } else { "" };
@@ -159,7 +163,7 @@ impl Operator for Window {
     }
 
     fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<()> {
-        let key = self.ids.id(key);
+        let key = self.changes.put_back(&mut self.ids, key);
         self.held.read(key, value, self.plan.reach)
     }
 }
@@ -181,6 +185,9 @@ impl Window {
         if let Some(kept) = &mut self.held.kept {
             let first = self.held.groups.of_key(key).first().map(|slot| self.held.groups.at(*slot).start);
             kept.forget(key, first.map_or(end, |first| first.min(end)));
+        }
+        if self.held.is_empty(key) {
+            self.changes.forget(&mut self.ids, key);
         }
     }
 

@@ -173,7 +173,7 @@ fn trades_are_forgotten_when_the_watermark_is_a_horizon_behind_them() {
     assert!(size(&store) < both);
     operator.watermark(START + 100 * SECOND, &mut out).expect("watermark");
     save(operator.as_mut(), &mut store, false);
-    assert_eq!(size(&store), 1, "the length of nothing");
+    assert!(store.is_empty(), "nothing is kept of a key without trades");
     // A place that event time has passed here is none: the trade comes too late.
     operator.rows(subject.rows(&[trade(50, "z", 10.0), trade(95, "z", 10.0)]), &mut out).expect("rows");
     assert_eq!((out.refused.len(), changes(&out).len()), (1, 3));

@@ -214,8 +214,16 @@ fn save(operator: &mut dyn Operator, store: &mut Store, full: bool) {
             break draft;
         }
     };
+    if full {
+        store.clear();
+    }
     for (group, entries) in Snapshot::decode(&draft.encode("it", 1)).expect("read").groups {
-        entries.into_iter().for_each(|entry| drop(store.insert((group, entry.key), entry.value.expect("there"))));
+        for entry in entries {
+            match entry.value {
+                Some(value) => store.insert((group, entry.key), value),
+                None => store.remove(&(group, entry.key)),
+            };
+        }
     }
 }
 
