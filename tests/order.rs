@@ -127,6 +127,7 @@ fn node(worker: usize) -> NodeContext {
     NodeContext {
         name: "recorder".to_string(),
         index: 7,
+        first: 0,
         job,
         meter,
         tap,

@@ -45,6 +45,8 @@ pub struct NodeContext {
     pub index: usize,
     /// Its job.
     pub job: Arc<Job>,
+    /// The epoch before that of the first row: behind all that was ever told, so that what is told in it counts.
+    pub first: Epoch,
     /// Its counters.
     pub meter: Meter,
     /// Where its rows can be looked at.
@@ -155,8 +157,8 @@ fn drive<'s>(
         let mut epochs = Epochs::new(take);
         let mut announce = capabilities.into_iter().next();
         // All workers pass the first epoch before any row: an operator that was put back can tell the next ones in it.
-        if let Some(first) = &announce {
-            epochs.push(LEFT, *first.time(), || first.clone(), Body::Empty);
+        if let Some(capability) = &announce {
+            epochs.push(LEFT, node.first, || capability.delayed(&node.first), Body::Empty);
         }
         let mut watermarks = Watermarks::default();
         let mut sides: Vec<Watermarks> = inputs.iter().map(|_| Watermarks::default()).collect();

@@ -202,7 +202,7 @@ pub trait Operator {
         Ok(time)
     }
     /// All rows of an epoch have come: what is told of once an epoch is told now. There is a first one, on every worker, before
-    /// any row comes: epoch 0.
+    /// any row comes.
     fn end_of_epoch(&mut self, _out: &mut Output) -> Result<()> {
         Ok(())
     }

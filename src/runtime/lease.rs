@@ -40,9 +40,9 @@ impl Lease {
         Ok(Arc::new(lease))
     }
 
-    /// The first epoch of what begins now.
+    /// The first epoch of what begins now: there is one before it that nobody has stamped, for what is told once more.
     pub fn start(&self) -> Epoch {
-        epochs::now().max(self.first)
+        epochs::now().max(self.first + 1)
     }
 
     /// Waits until `epoch` may be opened, and what follows it for a while.

@@ -92,6 +92,7 @@ impl<'s> Renderer<'_, 's> {
             name: node.name.clone(),
             index,
             job: Arc::clone(&self.prepared.job),
+            first: self.prepared.start.saturating_sub(1),
             refusals: self.prepared.refusals(&node.name, on_error, meter.clone()),
             meter,
             tap: self.prepared.job.tap(&node.name),

@@ -11,8 +11,9 @@ use uuid::Uuid;
 use super::api::{FromJob, Mode, SubmitRequest, Submitted};
 use super::peers::PREPARE;
 use super::{App, Problem, reports};
+use crate::batch::Epoch;
 use crate::error::{Error, Result};
-use crate::runtime::{Begin, GoOn, Known, State, StateStore, Submission, no_state, start, there_already};
+use crate::runtime::{Begin, GoOn, Known, Process, State, StateStore, Submission, no_state, start, there_already};
 use crate::spec::{Mistakes, Plan};
 
 /// How long the workers may take to build what is prepared.
@@ -131,7 +132,7 @@ async fn replace(app: &App, other: &Known) -> Result<()> {
 async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
     let process = &app.process;
     let now = app.process.state().map_or_else(start, |state| state.lease().start());
-    submission.start = submission.start.max(now);
+    submission.start = submission.start.max(now).max(behind_all(process));
     let mut begins = app.peers.prepare(process, &submission, |index| index == 0).await?;
     begins.extend(prepare_here(app, submission.clone()).await.map_err(Error::from)?);
     begins.extend(app.peers.prepare(process, &submission, |index| index != 0).await?);
@@ -140,6 +141,14 @@ async fn vote(app: &Arc<App>, mut submission: Submission) -> Result<()> {
         prepared.write_down(begins).await?;
     }
     app.peers.commit(process, &submission.id).await
+}
+
+/// Behind all epochs of the jobs that this generation has had: what goes on from one of them, or replaces it, writes over
+/// what that has written, also where epochs are ahead of the clock.
+fn behind_all(process: &Process) -> Epoch {
+    let jobs = process.jobs.list();
+    let horizons = jobs.iter().map(|known| &known.job.boundaries).filter(|boundaries| boundaries.any());
+    horizons.map(|boundaries| boundaries.horizon() + 1).max().unwrap_or(0)
 }
 
 /// Prepares the job in this process; where its nodes begin.

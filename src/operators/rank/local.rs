@@ -1,7 +1,7 @@
 //! Rows that may be taken back, where they are: all of them in order, and of each group the first ones here, which are told
 //! as they move.
 //!
-//! What it has told is not part of a checkpoint: when it was put back it tells all of it again, in epoch 0, to [`merge`]
+//! What it has told is not part of a checkpoint: when it was put back it tells all of it again, in the first epoch, to [`merge`]
 //! steps that have heard of none yet. So rows may come to other workers than before.
 //!
 //! [`merge`]: super::merge
