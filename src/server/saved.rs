@@ -86,6 +86,8 @@ async fn look(app: &Arc<App>, state: &StateStore, restarts: &mut Restarts) -> Re
         match stands {
             State::Running => {}
             _ if known.job.failed() => fail(app, state, job, &known, restarts).await?,
+            // What is done here may still write elsewhere: a process that is lost before it has is not to be forgotten.
+            State::Done if !has_ended_everywhere(app, &job.name).await => {}
             State::Stopping | State::Done | State::Failed => {
                 restarts.forget(&job.name);
                 state.jobs().remove(&job.name).await?;
@@ -93,6 +95,11 @@ async fn look(app: &Arc<App>, state: &StateStore, restarts: &mut Restarts) -> Re
         }
     }
     Ok(())
+}
+
+async fn has_ended_everywhere(app: &App, name: &str) -> bool {
+    let report = reports::one(app, name).await;
+    report.is_ok_and(|report| matches!(report.state, State::Done | State::Failed))
 }
 
 /// A job that has failed is not started again.

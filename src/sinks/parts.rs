@@ -35,7 +35,7 @@ impl Parts {
         let parts = Parts { folder: folder.to_path_buf(), job, waiting: Arc::default() };
         if parts.job.is_some() {
             for (part, _) in prepare.positions(name) {
-                parts.publish(&String::from_utf8_lossy(part))?;
+                parts.publish_again(&String::from_utf8_lossy(part))?;
             }
             parts.remove_the_rest()?;
         }
@@ -73,6 +73,17 @@ impl Parts {
             std::mem::replace(&mut waiting.named, later)
         };
         named.into_values().flatten().try_for_each(|name| self.publish(&name))
+    }
+
+    /// Publishes a part that a checkpoint names, unless it was published already, or was never here.
+    fn publish_again(&self, name: &str) -> Result<()> {
+        if self.hidden(name).exists() || self.folder.join(name).exists() {
+            return self.publish(name);
+        }
+        // Each machine may have a folder of its own, and what was published may be moved or merged by whoever reads it.
+        let folder = self.folder.display();
+        tracing::warn!("{folder}: {name} is not here: another machine has it, or it was taken away since it appeared");
+        Ok(())
     }
 
     fn publish(&self, name: &str) -> Result<()> {

@@ -115,6 +115,15 @@ fn run(mut stage: Stage, settings: Settings) {
 }
 
 #[test]
+fn operators_are_all_there() {
+    let places = flow::Places { job: "job".into(), brokers: "kafka:9092".into(), cassandra: "cassandra:9042".into() };
+    let flow = flow::dataflow(&places, std::time::Duration::from_secs(1));
+    for (kind, _, _) in tapeflow::operators::KINDS {
+        assert!(flow.contains(&format!("type = \"{kind}\"")), "no chaos comes over `{kind}`");
+    }
+}
+
+#[test]
 fn nothing_is_lost_and_nothing_comes_twice_whatever_is_killed() {
     run(Stage::new(), Settings::short());
 }
