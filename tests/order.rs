@@ -17,6 +17,7 @@ use tapeflow::spec::{Edge, EdgeKind};
 use tapeflow::state::Draft;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
+use timely::dataflow::operators::InspectCore as _;
 use timely::dataflow::operators::generic::operator::source;
 
 use crate::support::Folder;
@@ -26,6 +27,8 @@ const BATCHES: i64 = 400;
 const KEYS: i64 = 5;
 const EPOCHS: [u64; 2] = [10, 20];
 const WORKERS: usize = 2;
+/// What operators tell before any row.
+const FIRST: u64 = EPOCHS[0] - 1;
 
 fn schema() -> SchemaRef {
     let fields = [Field::new("key", DataType::Utf8, false), Field::new("seq", DataType::Int64, false)];
@@ -127,7 +130,7 @@ fn node(worker: usize) -> NodeContext {
     NodeContext {
         name: "recorder".to_string(),
         index: 7,
-        first: 0,
+        first: FIRST,
         job,
         meter,
         tap,
@@ -199,6 +202,64 @@ fn a_watermark_stands_between_the_rows_of_its_epoch_and_those_after() {
         assert!(!seen[..passed].iter().any(is_late) && !seen[passed..].iter().any(is_early));
         assert_eq!(seen.last(), Some(&Seen::Watermark(EPOCHS[1] as i64)));
     }
+}
+
+/// Tells a row at the end of every epoch.
+struct Teller;
+
+impl Operator for Teller {
+    fn rows(&mut self, _rows: Rows, _out: &mut Output) -> Result<()> {
+        Ok(())
+    }
+
+    fn end_of_epoch(&mut self, out: &mut Output) -> Result<()> {
+        out.rows.push(Rows { data: rows(0, false, 0, 0).slice(0, 1), source: 0 });
+        Ok(())
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
+
+    fn state(&self) -> StateKind {
+        StateKind { name: "nothing".to_string(), version: 1 }
+    }
+
+    fn begin_snapshot(&mut self, _full: bool) {}
+
+    fn snapshot(&mut self, _keys: usize) -> Result<Option<Draft>> {
+        Ok(Some(Draft::default()))
+    }
+
+    fn restore(&mut self, _key: &[u8], _value: &[u8]) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A write is stamped with its epoch: what is told once more after a restart is not to hide behind what was told before.
+#[test]
+fn what_is_told_before_any_row_is_told_in_the_first_epoch() {
+    let told: Arc<Mutex<Vec<u64>>> = Arc::default();
+    let seen = Arc::clone(&told);
+    timely::execute(timely::Config::process(WORKERS), move |worker| {
+        let (index, seen) = (worker.index(), Arc::clone(&seen));
+        worker.dataflow::<u64, _, _>(|scope| {
+            let side = Side { stream: send(scope, index, true), edge: edge(true) };
+            let told = keyed(scope, vec![side], node(index), Box::new(Teller), None).expect("a stream");
+            told.inspect_container(move |event| {
+                if let Ok((epoch, batch)) = event
+                    && matches!(batch.body, Body::Rows(_))
+                {
+                    seen.lock().expect("no panic").push(*epoch);
+                }
+            });
+        });
+    })
+    .expect("workers")
+    .join();
+    let mut told = told.lock().expect("all have ended").clone();
+    told.sort_unstable();
+    assert_eq!(told, [FIRST, FIRST, EPOCHS[0], EPOCHS[0], EPOCHS[1], EPOCHS[1]]);
 }
 
 /// Some 9 MB, three splits, in disorder of up to 50 seconds.

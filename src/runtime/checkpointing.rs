@@ -12,12 +12,15 @@ use tokio::task::spawn_blocking;
 use super::{Job, runtime};
 use crate::error::{Error, Result};
 use crate::operators::state::{POSITIONS, POSITIONS_VERSION};
+use crate::sinks::dead_letters::DeadLetters;
 use crate::state::{Checkpoints, Draft, Entry, FileRef, Manifest};
 
 /// How long it is tried to write to the store before the job fails: as long as a store may be away.
 const TRY: Duration = Duration::from_secs(300);
 /// How long is waited before it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long dead letters are waited for at a time.
+const FLUSH: Duration = Duration::from_secs(10);
 
 /// What one process has written of a checkpoint.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,6 +61,7 @@ pub struct Checkpointing {
     pub generation: u64,
     process: usize,
     job: Weak<Job>,
+    letters: Arc<dyn DeadLetters>,
     /// How many states a checkpoint has in this process.
     expected: AtomicUsize,
     parts: Mutex<Parts>,
@@ -78,13 +82,21 @@ struct Open {
 }
 
 impl Checkpointing {
-    /// The checkpoints of `job` in process `process`, kept in `checkpoints`.
-    pub fn new(checkpoints: Checkpoints, generation: u64, process: usize, job: &Arc<Job>) -> Arc<Self> {
+    /// The checkpoints of `job` in process `process`, kept in `checkpoints`; what it has written of `letters` before one is
+    /// kept when that one is.
+    pub fn new(
+        checkpoints: Checkpoints,
+        generation: u64,
+        process: usize,
+        job: &Arc<Job>,
+        letters: Arc<dyn DeadLetters>,
+    ) -> Arc<Self> {
         Arc::new(Checkpointing {
             checkpoints,
             generation,
             process,
             job: Arc::downgrade(job),
+            letters,
             expected: AtomicUsize::new(0),
             parts: Mutex::default(),
         })
@@ -181,14 +193,35 @@ impl Checkpointing {
         }
     }
 
-    fn add(&self, number: u64, file: Option<Written>) {
+    fn add(self: &Arc<Self>, number: u64, file: Option<Written>) {
         let mut parts = self.parts();
         let open = parts.open.entry(number).or_default();
         open.states += 1;
         open.files.extend(file);
         if open.states == self.expected.load(Ordering::Acquire) {
             let files = parts.open.remove(&number).unwrap_or_default().files;
-            parts.complete.push(Part { number, process: self.process, files });
+            drop(parts);
+            self.finish(Part { number, process: self.process, files });
+        }
+    }
+
+    /// All state is written: the part is complete once the dead letters are kept of what was read before it.
+    fn finish(self: &Arc<Self>, part: Part) {
+        let this = Arc::clone(self);
+        let work = async move {
+            let flush = || async {
+                let letters = Arc::clone(&this.letters);
+                let flushed = spawn_blocking(move || letters.flush(FLUSH)).await;
+                flushed.unwrap_or_else(|_| Err(Error::run("a thread that kept dead letters has panicked")))
+            };
+            match this.insist(part.number, flush).await {
+                Ok(()) => this.parts().complete.push(part),
+                Err(error) => this.fail(error),
+            }
+        };
+        match runtime() {
+            Ok(runtime) => drop(runtime.spawn(work)),
+            Err(error) => self.fail(error),
         }
     }
 

@@ -176,7 +176,7 @@ impl Prepared {
         if let Some(resumed) = &resumed {
             job.kept(resumed.manifest.number, false);
         }
-        let checkpointing = Checkpointing::new(checkpoints, generation, process, &job);
+        let checkpointing = Checkpointing::new(checkpoints, generation, process, &job, Arc::clone(&self.letters));
         let (every, keep) = (self.plan.job.settings.checkpoint, self.plan.job.settings.keep);
         let (sources, sinks) = (self.sources_at(resumed.as_deref()), self.kinds_of_sinks());
         let settings = Settings { name, id, hash, generation, workers, processes, every, keep, origin, sources, sinks };

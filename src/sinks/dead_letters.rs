@@ -99,9 +99,7 @@ pub trait DeadLetters: Send + Sync {
     /// Keeps one.
     fn write(&self, letter: &DeadLetter) -> Result<()>;
     /// Waits until all are kept.
-    fn flush(&self, _timeout: Duration) -> Result<()> {
-        Ok(())
-    }
+    fn flush(&self, timeout: Duration) -> Result<()>;
 }
 
 /// They are counted and not kept: what a rehearsal does.
@@ -109,6 +107,10 @@ pub struct OnlyCounted;
 
 impl DeadLetters for OnlyCounted {
     fn write(&self, _letter: &DeadLetter) -> Result<()> {
+        Ok(())
+    }
+
+    fn flush(&self, _timeout: Duration) -> Result<()> {
         Ok(())
     }
 }
@@ -144,6 +146,13 @@ impl DeadLetters for InFolder {
         let mut line = serde_json::to_vec(letter).map_err(|error| cannot(&error))?;
         line.push(b'\n');
         file.as_mut().map_or(Ok(()), |file| file.write_all(&line)).map_err(|error| cannot(&error))
+    }
+
+    fn flush(&self, _timeout: Duration) -> Result<()> {
+        // Beside the lock: who writes does not wait for the disk.
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(File::try_clone);
+        let synced = file.transpose().and_then(|file| file.map_or(Ok(()), |file| file.sync_data()));
+        synced.map_err(|error| Error::run(format!("dead letters, {}: {error}", self.path.display())))
     }
 }
 

@@ -51,6 +51,20 @@ def latest(folder, rng):
     folder.expect("bars.jsonl", sql(bars))
 
 
+def idle(folder, rng):
+    ticks = make_ticks(rng, 240, "ABCDEFGHIJKL")
+    folder.put("ticks.jsonl", lines(rows_of(ticks)))
+    table("ticks", "select *, row_number() over (order by timestamp) as line from read", read=ticks)
+    # A symbol begins anew behind 20 s without a row.
+    gaps = "select *, timestamp - lag(timestamp) over (partition by symbol order by line) >= interval 20 second as anew from ticks"
+    runs = f"select *, count(*) filter (anew) over (partition by symbol order by line) as run from ({gaps})"
+    means = f"""select symbol, timestamp, line, count(*) over last_3 as n, avg(price) over last_3 as mean_3 from ({runs})
+                window last_3 as (partition by symbol, run order by line rows 2 preceding)"""
+    rows = sql(f"select symbol, timestamp, mean_3 from ({means}) where n = 3 order by line")
+    assert 0 < len(rows.df()) < 200, "some are back, and some are warm"
+    folder.expect("out.jsonl", rows)
+
+
 def distinct(folder, rng):
     trades = in_disorder(rng, make_ticks(rng, 300), 5)
     trades["id"] = [f"T{number}" for number in rng.permutation(300)]
@@ -102,4 +116,4 @@ def rank(folder, rng):
     folder.expect("busiest.jsonl", by_name(rows, "symbol", "rank"))
 
 
-CASES = {maker.__name__: maker for maker in (latest, distinct, rank)}
+CASES = {maker.__name__: maker for maker in (latest, idle, distinct, rank)}
