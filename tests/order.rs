@@ -47,20 +47,32 @@ enum Seen {
     Watermark(i64),
 }
 
-struct Recorder(Arc<Mutex<Vec<Seen>>>);
+#[derive(Default)]
+struct Recorder {
+    seen: Arc<Mutex<Vec<Seen>>>,
+    /// Whether it tells a row at the end of every epoch.
+    tells: bool,
+}
 
 impl Operator for Recorder {
     fn rows(&mut self, rows: Rows, _out: &mut Output) -> Result<()> {
         let keys = rows.data.column(0).as_string::<i32>();
         let seqs = rows.data.column(1).as_primitive::<Int64Type>();
         let seen = keys.iter().flatten().zip(seqs.values()).map(|(key, seq)| Seen::Row(key.to_string(), *seq));
-        self.0.lock().expect("the only user").extend(seen);
+        self.seen.lock().expect("the only user").extend(seen);
         Ok(())
     }
 
     fn watermark(&mut self, time: i64, _out: &mut Output) -> Result<i64> {
-        self.0.lock().expect("the only user").push(Seen::Watermark(time));
+        self.seen.lock().expect("the only user").push(Seen::Watermark(time));
         Ok(time)
+    }
+
+    fn end_of_epoch(&mut self, out: &mut Output) -> Result<()> {
+        if self.tells {
+            out.rows.push(Rows { data: rows(0, false, 0, 0).slice(0, 1), source: 0 });
+        }
+        Ok(())
     }
 
     fn bytes(&self) -> usize {
@@ -93,7 +105,7 @@ fn send<'s>(scope: timely::dataflow::Scope<'s, u64>, sender: usize, own: bool) -
             let mut give = |epoch: u64, body: Body| {
                 output.session(&capability.delayed(&epoch)).give_container(&mut Batch::new(body));
             };
-            give(0, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
+            give(FIRST, Body::Mark(Mark::Watermark { origin, time: i64::MIN }));
             for batch in 0..BATCHES {
                 for (number, epoch) in (0..).zip(EPOCHS) {
                     give(epoch, Body::Rows(Rows { data: rows(sender, own, number, batch), source: 0 }));
@@ -148,7 +160,7 @@ fn record(in_order: bool) -> Vec<Vec<Seen>> {
     let recorded = seen.clone();
     timely::execute(timely::Config::process(WORKERS), move |worker| {
         let index = worker.index();
-        let recorder = Box::new(Recorder(Arc::clone(&recorded[index])));
+        let recorder = Box::new(Recorder { seen: Arc::clone(&recorded[index]), ..Recorder::default() });
         worker.dataflow::<u64, _, _>(|scope| {
             let stream = send(scope, index, in_order);
             let side = Side { stream, edge: edge(in_order) };
@@ -204,38 +216,6 @@ fn a_watermark_stands_between_the_rows_of_its_epoch_and_those_after() {
     }
 }
 
-/// Tells a row at the end of every epoch.
-struct Teller;
-
-impl Operator for Teller {
-    fn rows(&mut self, _rows: Rows, _out: &mut Output) -> Result<()> {
-        Ok(())
-    }
-
-    fn end_of_epoch(&mut self, out: &mut Output) -> Result<()> {
-        out.rows.push(Rows { data: rows(0, false, 0, 0).slice(0, 1), source: 0 });
-        Ok(())
-    }
-
-    fn bytes(&self) -> usize {
-        0
-    }
-
-    fn state(&self) -> StateKind {
-        StateKind { name: "nothing".to_string(), version: 1 }
-    }
-
-    fn begin_snapshot(&mut self, _full: bool) {}
-
-    fn snapshot(&mut self, _keys: usize) -> Result<Option<Draft>> {
-        Ok(Some(Draft::default()))
-    }
-
-    fn restore(&mut self, _key: &[u8], _value: &[u8]) -> Result<()> {
-        Ok(())
-    }
-}
-
 /// A write is stamped with its epoch: what is told once more after a restart is not to hide behind what was told before.
 #[test]
 fn what_is_told_before_any_row_is_told_in_the_first_epoch() {
@@ -245,7 +225,9 @@ fn what_is_told_before_any_row_is_told_in_the_first_epoch() {
         let (index, seen) = (worker.index(), Arc::clone(&seen));
         worker.dataflow::<u64, _, _>(|scope| {
             let side = Side { stream: send(scope, index, true), edge: edge(true) };
-            let told = keyed(scope, vec![side], node(index), Box::new(Teller), None).expect("a stream");
+            let told =
+                keyed(scope, vec![side], node(index), Box::new(Recorder { tells: true, ..Recorder::default() }), None)
+                    .expect("a stream");
             told.inspect_container(move |event| {
                 if let Ok((epoch, batch)) = event
                     && matches!(batch.body, Body::Rows(_))

@@ -166,6 +166,7 @@ fn drive<'s>(
         move |frontiers: &[MutableAntichain<Epoch>]| {
             let mut output = output.activate();
             if let Some(capability) = announce.take() {
+                let capability = capability.delayed(&node.first);
                 let mark = Mark::Watermark { origin, time: i64::MIN };
                 output.session(&capability).give_container(&mut Batch::new(Body::Mark(mark)));
             }

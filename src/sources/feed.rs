@@ -115,6 +115,8 @@ impl Feeding {
         let Some(capability) = &mut self.capability else { return };
         if !self.announced {
             self.announced = true;
+            // In the epoch before the first, like all that comes before any row.
+            capability.downgrade(&self.feed.node.first);
             for (origin, time) in self.reader.origins() {
                 send(capability, ROWS, Body::Mark(Mark::Watermark { origin, time }));
             }
