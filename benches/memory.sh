@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Whether memory stays flat: RATE ticks/s of 1,000 symbols for SECONDS through rolling windows of every kind, on one worker; the
-# resident memory of the process and its CPU seconds, sampled from /proc. STATE=1 keeps checkpoints, too.
+# Whether memory stays flat: RATE ticks/s of 1,000 symbols for SECONDS_OF_RUN through rolling windows of every kind, on one worker; the
+# resident memory of the process and its CPU seconds, sampled from /proc EVERY so many seconds. STATE=1 keeps checkpoints, too.
 . "$(dirname "$0")/lib.sh"
 rate=${RATE:-100000} seconds=${SECONDS_OF_RUN:-1800} every=${EVERY:-120}
 cat >"$work/job.toml" <<EOT
